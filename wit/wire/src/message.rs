@@ -1,0 +1,116 @@
+//! A message to an agent and an entry of its history.
+//!
+//! The JSON twins of `types.wit` and `messages.wit`.
+
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of an attachment that travels in the message itself.
+pub const ATTACHMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Most attachments of a message.
+pub const ATTACHMENTS_MAX: usize = 32;
+
+/// Most bytes of a message's text: a frame is 1 MiB in all.
+pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Who said a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A person or program that talks to the agent.
+    #[default]
+    User,
+    /// The agent.
+    Assistant,
+    /// The operator or the host.
+    System,
+    /// A tool's answer.
+    Tool,
+}
+
+impl Role {
+    /// The word used everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::System => "system",
+            Role::Tool => "tool",
+        }
+    }
+}
+
+/// Where a message came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The tenant.
+    pub tenant_id: String,
+    /// The sender's role within it.
+    pub role: String,
+    /// `ws`, `http` or a channel's name.
+    pub channel: String,
+}
+
+/// A file that comes with a message: exactly one of `path` and `data`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// A file name without folders.
+    pub name: String,
+    /// An IANA media type.
+    pub media_type: String,
+    /// Where its bytes are.
+    #[serde(flatten)]
+    pub source: AttachmentSource,
+}
+
+/// The bytes of an attachment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachmentSource {
+    /// A path in the workspace.
+    Path(String),
+    /// The bytes, as base64 (RFC 4648, padded).
+    Data(String),
+}
+
+/// What a client sends: the text and what comes with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MessageContent {
+    /// The text.
+    pub text: String,
+    /// At most [`ATTACHMENTS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+}
+
+/// A message as it lies in the inbox and reaches the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Unique within the sender.
+    pub id: String,
+    /// The text.
+    pub text: String,
+    /// Who said it.
+    pub role: Role,
+    /// What comes with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// One message of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Its place, dense and rising within the instance.
+    pub seq: u64,
+    /// The cut that made it true.
+    pub cut: u64,
+    /// Who said it.
+    pub role: Role,
+    /// What was said.
+    pub text: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub at: u64,
+}

@@ -1,0 +1,386 @@
+//! Bodies of the HTTP routes, requests and answers, under `/api/v1` and the short forms alike.
+//!
+//! Times are milliseconds since the Unix epoch. Lists are pages: `next` is the `after` of the next one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::WireError;
+use crate::ids::{AgentType, AgentVersion, DeploymentId, DeploymentRef, Digest, InstanceId};
+use crate::manifest::Manifest;
+use crate::message::{HistoryEntry, MessageContent};
+
+/// Status of an instance, the same words everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceStatus {
+    /// Nothing to do: it costs nothing.
+    Resting,
+    /// A turn runs.
+    Running,
+    /// A turn waits for something.
+    Waiting,
+    /// Its first message failed too often; retry or discard it.
+    Parked,
+    /// It takes no messages.
+    Stopped,
+}
+
+impl InstanceStatus {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            InstanceStatus::Resting => "resting",
+            InstanceStatus::Running => "running",
+            InstanceStatus::Waiting => "waiting",
+            InstanceStatus::Parked => "parked",
+            InstanceStatus::Stopped => "stopped",
+        }
+    }
+}
+
+/// One hook that an agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    /// `on-init`
+    OnInit,
+    /// `on-message`
+    OnMessage,
+    /// `on-steer`
+    OnSteer,
+    /// `on-config-change`
+    OnConfigChange,
+    /// `on-idle`
+    OnIdle,
+    /// `on-shutdown`
+    OnShutdown,
+    /// `migrate`
+    Migrate,
+}
+
+/// What an agent's `describe` said at deploy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// The hooks that do something.
+    pub hooks: Vec<Hook>,
+    /// The version of the state's shape.
+    pub state_schema_version: u32,
+    /// A JSON Schema of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_schema: Option<Value>,
+    /// The configuration where the owner sets nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_default: Option<Map<String, Value>>,
+}
+
+/// A deployment, as listed and shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id.
+    pub deployment_id: DeploymentId,
+    /// The agent type.
+    pub agent_type: AgentType,
+    /// The version.
+    pub version: AgentVersion,
+    /// SHA-256 of the uploaded bytes.
+    pub checksum: Digest,
+    /// Bytes of the component.
+    pub size_bytes: u64,
+    /// When it was first deployed.
+    pub created_at: u64,
+    /// What it imports and so may be granted: capability names, WASI folded into `files`, `clock`,
+    /// `random` and `network`; sorted.
+    pub capabilities: Vec<String>,
+    /// The manifest it carries, or the least one.
+    pub manifest: Manifest,
+    /// What its `describe` said.
+    pub description: Description,
+}
+
+/// Answer to a deploy: 201 for a new one, 200 for the same bytes again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// True when it was not there before.
+    pub created: bool,
+    /// The deployment.
+    #[serde(flatten)]
+    pub deployment: Deployment,
+}
+
+/// A page of deployments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentPage {
+    /// By type, then by version.
+    pub deployments: Vec<Deployment>,
+}
+
+/// Body of `POST /instances`: one of `deployment_id` and `agent` (the same thing, a reference).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateInstance {
+    /// `TYPE[:VERSION[@HEX]]`.
+    #[serde(alias = "agent")]
+    pub deployment_id: DeploymentRef,
+    /// The configuration, over the manifest's and the agent's defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Map<String, Value>>,
+}
+
+/// An instance, as listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSummary {
+    /// Its id.
+    pub instance_id: InstanceId,
+    /// The code it runs.
+    pub deployment_id: DeploymentId,
+    /// Its status.
+    pub status: InstanceStatus,
+    /// When it was made.
+    pub created_at: u64,
+}
+
+/// A page of instances, by id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstancePage {
+    /// At most `limit`.
+    pub instances: Vec<InstanceSummary>,
+    /// The `after` of the next page, absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<InstanceId>,
+}
+
+/// Everything about an instance that fits on a page.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceInfo {
+    /// Its id.
+    pub instance_id: InstanceId,
+    /// The code it runs.
+    pub deployment_id: DeploymentId,
+    /// Its status.
+    pub status: InstanceStatus,
+    /// The last cut.
+    pub cut: u64,
+    /// The configuration in force.
+    pub config: Map<String, Value>,
+    /// Its revision.
+    pub config_rev: u64,
+    /// Patches applied to the state.
+    pub state_version: u64,
+    /// The last durable update.
+    pub last_seq: u64,
+    /// Messages that wait.
+    pub inbox: u64,
+    /// When it was made.
+    pub created_at: u64,
+    /// Where its updates are: path of the WebSocket on this server, with scheme and host.
+    pub ws_url: String,
+}
+
+/// Body of `POST /agent/{id}/messages`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostMessage {
+    /// Its id, for safe repetition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What is said.
+    pub content: MessageContent,
+}
+
+/// Answer 202 to a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageReceipt {
+    /// Its id.
+    pub message_id: String,
+    /// True when the same message had been accepted before.
+    pub duplicate: bool,
+}
+
+/// Answer 200 to a message with `?wait=`: how its turn ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageOutcome {
+    /// Its id.
+    pub message_id: String,
+    /// True when the same message had been accepted before.
+    pub duplicate: bool,
+    /// The cut that consumed it.
+    pub cut: u64,
+    /// The turn's texts, when it ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The error, when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<WireError>,
+}
+
+/// A page of the history, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// At most `limit`.
+    pub messages: Vec<HistoryEntry>,
+    /// The `after` of the next page, absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// The configuration of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigDocument {
+    /// Its revision, from 1.
+    pub revision: u64,
+    /// The document.
+    pub config: Map<String, Value>,
+}
+
+/// Body of `PUT /agent/{id}/config`: the new document, whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutConfig {
+    /// The document.
+    pub config: Map<String, Value>,
+    /// Refuse unless this is the revision in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_revision: Option<u64>,
+}
+
+/// The state of an instance at a pointer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateDocument {
+    /// Patches applied.
+    pub version: u64,
+    /// The cut it belongs to.
+    pub cut: u64,
+    /// The value, null where nothing is.
+    pub state: Value,
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// For finding a fault.
+    Debug,
+    /// What happens normally.
+    Info,
+    /// Unexpected, and handled.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// One line of an agent's log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Its place, rising.
+    pub seq: u64,
+    /// When.
+    pub ts: u64,
+    /// How much it matters.
+    pub level: LogLevel,
+    /// Where it was written: the author's word, `stdout`, `stderr` or `podium`.
+    pub module: String,
+    /// The line.
+    pub message: String,
+    /// The turn, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_id: Option<String>,
+    /// More, an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Value>,
+}
+
+/// A page of log lines, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogPage {
+    /// At most `limit`.
+    pub lines: Vec<LogLine>,
+    /// Lines that were dropped for good because the log is bounded.
+    pub dropped: u64,
+}
+
+/// What a workspace entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileKind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Symlink,
+    /// Anything else; it has no content here.
+    Other,
+}
+
+/// One entry of the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path relative to the workspace, `/` between its parts; what is not UTF-8 is shown with U+FFFD.
+    pub path: String,
+    /// What it is.
+    pub kind: FileKind,
+    /// Bytes of a file.
+    pub size_bytes: u64,
+    /// When it was last changed.
+    pub modified_at: u64,
+}
+
+/// The workspace's entries, sorted by path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilePage {
+    /// At most `limit`.
+    pub files: Vec<FileEntry>,
+    /// The `after` of the next page, absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Answer to a write from outside a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalCut {
+    /// The cut it made.
+    pub cut: u64,
+}
+
+/// Answer of `/health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`, or `stopping`.
+    pub status: String,
+    /// Of `podium`.
+    pub version: String,
+}
+
+/// Answer of `/admin/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminStatus {
+    /// Of `podium`.
+    pub version: String,
+    /// Agents that may be active at once, as configured.
+    pub capacity: u64,
+    /// Instances in a turn, or with a client connected.
+    pub active_agents: u64,
+    /// Instances in all.
+    pub instances: u64,
+    /// Deployments in all.
+    pub deployments: u64,
+    /// Turns that run now.
+    pub running_turns: u64,
+    /// Turns that ended since the start.
+    pub turns_ended: u64,
+    /// WebSockets that are open.
+    pub clients: u64,
+    /// Milliseconds since the start.
+    pub uptime_ms: u64,
+    /// Resident memory of the process, bytes.
+    pub memory_bytes: u64,
+    /// Open descriptors of the process.
+    pub open_descriptors: u64,
+    /// Its limit.
+    pub descriptor_limit: u64,
+    /// The data folder.
+    pub data: String,
+}
