@@ -1,2 +1,27 @@
-//! The one binary.
-fn main() {}
+//! podium: the one binary. Reads the arguments, runs one command, says how it ended.
+//!
+//! Owns nothing else; each command is a file in `commands/`.
+
+mod args;
+mod build;
+mod chat;
+mod client;
+mod commands;
+mod exit;
+mod output;
+mod progress;
+mod sanitise;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(refused) => return exit::usage(&refused),
+    };
+    let output = output::Output::new(cli.global.json);
+    match commands::run(cli, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => exit::report(&failure, &output),
+    }
+}

@@ -1,1 +1,68 @@
-//! Placeholder.
+//! podium-coordinator: runs agents. One owner task an instance, the cut at the end of a turn, the hub that tells
+//! clients, and the HTTP and WebSocket routes.
+//!
+//! It composes the store, the registry, the runtime and the capabilities, which do not know each other. It must
+//! never tell a client as durable what is not committed, and never run two turns of an instance at once.
+
+mod agents;
+mod auth;
+mod create;
+mod deploy;
+mod error;
+mod files;
+mod host;
+mod hub;
+mod instances;
+mod logs;
+mod metrics;
+mod owner;
+mod ports;
+mod routes;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use podium_kit::listen::{self, ListenError};
+
+pub use host::{Host, HostError};
+
+/// Why a host does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The host does not open.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The server failed.
+    #[error("the server failed: {0}")]
+    Server(#[source] std::io::Error),
+}
+
+/// Opens a host on a data folder and serves it until `stop` resolves, then stops it gracefully. `ready` is told the address in
+/// use. False when something did not end in time.
+pub async fn serve(
+    data: &Path,
+    address: SocketAddr,
+    stop: impl Future<Output = ()> + Send,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<bool, ServeError> {
+    let listener = listen::loopback(address).await?;
+    let bound = listener.local_addr().map_err(|source| ListenError::Bind { address, source })?;
+    let host = Host::open(data).await?;
+    let router = routes::router(host.parts());
+    let shutdown = host.parts().shutdown.clone();
+    ready(bound);
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.begun().await });
+    let serving = podium_kit::spawn::task("http server", async move { served.await });
+    stop.await;
+    let ended = host.stop().await;
+    // Requests that still hang on a client do not keep the process.
+    serving.abort();
+    match serving.await {
+        Ok(result) => result.map_err(ServeError::Server)?,
+        Err(error) => tracing::debug!(%error, "the http server was cut off"),
+    }
+    Ok(ended)
+}

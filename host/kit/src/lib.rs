@@ -8,6 +8,7 @@ pub mod clock;
 pub mod data;
 pub mod http;
 pub mod listen;
+pub mod process;
 pub mod random;
 pub mod shutdown;
 pub mod spawn;

@@ -18,6 +18,15 @@ where
     tokio::spawn(Named { name, future: Box::pin(future) })
 }
 
+/// Starts a task on another runtime than the current one.
+pub fn task_on<F>(runtime: &tokio::runtime::Handle, name: &'static str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    runtime.spawn(Named { name, future: Box::pin(future) })
+}
+
 /// Runs a blocking function on the current runtime's blocking threads.
 #[expect(clippy::disallowed_methods, reason = "kit is the door to spawning")]
 pub fn blocking<R, F>(function: F) -> JoinHandle<R>

@@ -1,1 +1,29 @@
-//! Placeholder.
+//! podium-runtime: the wasm lane. Loads components and runs one turn in a fresh guest.
+//!
+//! Owns the engine, the compiled-code cache, the check of a component's world, the guests' own threads, the
+//! gate that releases one event at a time, and the enforcement of a guest's limits. It translates WIT types to
+//! `podium-capabilities` and decides nothing of its own there. Must never let a guest stall the host: each runs
+//! on the guests' threads, in polls that end, and is killed by dropping its whole store.
+
+mod bindings;
+mod code_cache;
+mod convert;
+mod driver;
+mod end;
+mod engine;
+mod gate;
+mod guest;
+mod host;
+mod linker;
+mod load;
+mod meter;
+mod runtime;
+mod stop;
+mod threads;
+mod world;
+
+pub use code_cache::CacheError;
+pub use engine::EngineError;
+pub use load::{Agent, LoadError};
+pub use runtime::{Call, ConfigChange, Runtime, RuntimeConfig, StartError, TurnEnd};
+pub use stop::{StopHandle, StopReason, StopSignal, stop_pair};

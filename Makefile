@@ -1,0 +1,49 @@
+# Every command of this repository. `make` alone lists them.
+#
+# One profile, `ci`, serves build, tests, demo and benchmarks, so that the wasm engine is compiled once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build test lint demo bench audit golden
+
+CARGO ?= cargo
+PROFILE := ci
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+export CARGO_TARGET_DIR := $(TARGET)
+# Agents' native tests have their own workspace and so their own folder.
+AGENTS_TARGET := $(TARGET)/agents-native
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: ## Checks the Rust toolchain and installs what building agents needs
+	@scripts/setup.sh
+
+build: ## Builds the one binary: target/ci/podium
+	$(CARGO) build --locked --profile $(PROFILE) -p podium
+
+lint: ## Formatting and clippy, warnings are errors
+	@scripts/lint.sh
+
+test: setup ## Everything that CI checks
+	scripts/lint.sh
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --all-targets
+	$(CARGO) test --locked --profile $(PROFILE) --workspace --no-fail-fast
+	$(CARGO) test --locked --manifest-path agents/Cargo.toml --workspace --target-dir $(AGENTS_TARGET) --no-fail-fast
+
+demo: setup ## An agent answers from this repository's documents, and survives kill -9
+	$(CARGO) build --locked --profile $(PROFILE) -p podium
+	scripts/demo.sh
+
+bench: setup ## Podium beside one Bun process per agent; prints a table
+	$(CARGO) build --locked --profile $(PROFILE) -p podium -p podium-bench -p podium-runtime --bins --example fresh_turn
+	npm ci --prefix tests/bench/peers/bun --ignore-scripts --no-audit --no-fund
+	$(TARGET)/$(PROFILE)/podium-bench
+
+audit: ## Dependencies: bans, licences and sources
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --workspace check bans licenses sources
+
+golden: ## Rewrites the golden JSON and the generated guide after a wanted change
+	UPDATE_GOLDEN=1 $(CARGO) test --profile $(PROFILE) -p podium-wire --test golden

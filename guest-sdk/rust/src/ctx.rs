@@ -1,0 +1,161 @@
+//! What a hook works with: the agent's state and configuration, and the way to show things.
+//!
+//! Owns the moments at which state is written: at the end of a hook, before each wait, and when
+//! asked. Must never wait with uncommitted state: a steering hook would not see it.
+
+use std::time::Duration;
+
+use crate::bindings::exports::podium::agent::lifecycle::ConfigChange;
+use crate::bindings::podium::agent::{config, messages};
+use crate::delta::DeltaState;
+use crate::state::Document;
+use crate::updates::{self, CodeBlock, Element, FileChange, Plan, TextFinal, Usage};
+use crate::{Agent, Context, Error, Json, Result, Text, Thinking, ToolCall, ToolKind};
+
+pub use crate::bindings::podium::agent::messages::Entry;
+
+/// Most messages the host gives in one page.
+const PAGE_MAX: usize = 200;
+
+/// The context of a hook.
+pub struct Ctx<A: Agent> {
+    /// What the agent remembers. Change it as any Rust value; what changed is written as a JSON
+    /// Patch at the end of the hook, before each wait, and at [`Ctx::commit`].
+    pub state: A::State,
+    /// The configuration in force.
+    pub config: A::Config,
+    document: Document,
+    /// Distinguishes this call of a hook from all others of the instance.
+    call: String,
+}
+
+/// One changed place of the configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// JSON Pointer of the place.
+    pub pointer: String,
+    /// What was there.
+    pub old: Option<Json>,
+    /// What is there now.
+    pub new: Option<Json>,
+}
+
+impl Change {
+    pub(crate) fn from_host(change: ConfigChange) -> Result<Self> {
+        let parse = |text: Option<String>| text.map(|text| serde_json::from_str(&text)).transpose();
+        let (old, new) = (parse(change.old)?, parse(change.new)?);
+        Ok(Self { pointer: change.pointer, old, new })
+    }
+}
+
+impl<A: Agent> Ctx<A> {
+    pub(crate) fn open(call: String) -> Result<Self> {
+        let document = Document::open()?;
+        let state = A::State::load(document.json())?;
+        let text = config::get("").map_err(Error::from_host)?;
+        let config = serde_json::from_str(text.as_deref().unwrap_or("{}"))
+            .map_err(|error| Error::new("invalid_config", format!("the configuration does not fit: {error}")))?;
+        Ok(Self { state, config, document, call })
+    }
+
+    /// Writes the changes of `state` now. Not needed at the end of a hook or before a wait.
+    pub fn commit(&mut self) -> Result<()> {
+        self.document.commit(&self.state)
+    }
+
+    /// Applies a JSON Patch of the author's own to the state, after the changes made so far, and
+    /// answers the state's new version. `state` is read again.
+    pub fn apply(&mut self, patch: &Json) -> Result<u64> {
+        self.commit()?;
+        let version = self.document.apply(patch)?;
+        self.state = A::State::load(self.document.json())?;
+        Ok(version)
+    }
+
+    /// The whole state document, fields that the type does not know included, as of the last
+    /// commit.
+    pub fn document(&self) -> &Json {
+        self.document.json()
+    }
+
+    /// Awaits something with the state written before, and read again after when another hook
+    /// changed it meanwhile. The waiting methods below do this by themselves.
+    pub async fn wait<F: IntoFuture>(&mut self, future: F) -> Result<F::Output> {
+        self.commit()?;
+        let output = future.await;
+        if self.document.refresh()? {
+            self.state = A::State::load(self.document.json())?;
+        }
+        Ok(output)
+    }
+
+    /// Waits; the agent can be steered meanwhile.
+    pub async fn sleep(&mut self, duration: Duration) -> Result<()> {
+        self.wait(crate::timer::wait_for(duration)).await
+    }
+
+    /// The last `count` messages of the conversation before this turn, oldest first.
+    pub async fn history(&mut self, count: usize) -> Result<Vec<Entry>> {
+        let mut before = None;
+        let mut pages: Vec<Vec<Entry>> = Vec::new();
+        let mut missing = count;
+        while missing > 0 {
+            let limit = u32::try_from(missing.min(PAGE_MAX)).context("the page is too long")?;
+            let page = self.wait(messages::history(before, limit)).await?.map_err(Error::from_host)?;
+            missing = missing.saturating_sub(page.entries.len());
+            let is_last = page.before.is_none() || page.entries.is_empty();
+            before = page.before;
+            pages.push(page.entries);
+            if is_last {
+                break;
+            }
+        }
+        Ok(pages.into_iter().rev().flatten().collect())
+    }
+
+    /// Answers with a whole text, a message of the history.
+    pub fn reply(&self, text: impl Into<String>) -> Result<()> {
+        self.emit(&Element::TextFinal(TextFinal { item: updates::item("text"), text: text.into() }))
+    }
+
+    /// Answers with a text that is shown as it is written.
+    pub fn stream(&self) -> Text {
+        Text::new()
+    }
+
+    /// Shows reasoning as it goes on.
+    pub fn thinking(&self) -> Thinking {
+        Thinking::new()
+    }
+
+    /// Announces a call of a tool.
+    pub fn tool(&self, name: impl Into<String>, kind: ToolKind, input: &Json) -> Result<ToolCall> {
+        ToolCall::start(name.into(), kind, input)
+    }
+
+    /// Shows a block of code; `language` is its usual short name, such as `rust`.
+    pub fn code(&self, language: Option<&str>, text: impl Into<String>) -> Result<()> {
+        let language = language.map(str::to_owned);
+        self.emit(&Element::CodeBlock(CodeBlock { item: updates::item("code"), language, text: text.into() }))
+    }
+
+    /// Shows what the agent means to do, step by step.
+    pub fn plan<S: Into<String>>(&self, title: &str, steps: impl IntoIterator<Item = S>) -> Result<Plan> {
+        Plan::create(&self.call, title, steps)
+    }
+
+    /// Shows that a file of the workspace changed.
+    pub fn file_change(&self, change: FileChange) -> Result<()> {
+        self.emit(&Element::FileChange(change))
+    }
+
+    /// Counts tokens that a model used.
+    pub fn usage(&self, usage: Usage) -> Result<()> {
+        self.emit(&Element::Usage(usage))
+    }
+
+    /// Shows any element.
+    pub fn emit(&self, element: &Element) -> Result<()> {
+        updates::emit(element)
+    }
+}

@@ -1,0 +1,90 @@
+//! Write Podium agents in Rust.
+//!
+//! An agent is a type with one trait and one macro:
+//!
+//! ```
+//! use podium_sdk::prelude::*;
+//!
+//! struct Greeter;
+//!
+//! #[podium_sdk::agent]
+//! impl Agent for Greeter {
+//!     async fn on_message(cx: &mut Ctx<Self>, message: Message) -> Result<()> {
+//!         cx.reply(format!("Hello! You said: {}", message.text))
+//!     }
+//! }
+//! ```
+//!
+//! `podium build` makes a component of it, `podium deploy` takes it to a host. What an agent
+//! remembers is a plain Rust type, of which the host keeps a JSON document:
+//!
+//! ```
+//! use podium_sdk::prelude::*;
+//!
+//! #[derive(Default, DeltaState)]
+//! struct Notes {
+//!     count: u64,
+//!     items: Vec<String>,
+//! }
+//!
+//! struct NoteTaker;
+//!
+//! #[podium_sdk::agent]
+//! impl Agent for NoteTaker {
+//!     type State = Notes;
+//!
+//!     async fn on_message(cx: &mut Ctx<Self>, message: Message) -> Result<()> {
+//!         cx.state.count += 1; // written as `replace /count`
+//!         cx.state.items.push(message.text); // written as `add /items/-`
+//!         cx.reply(format!("{} notes", cx.state.count))
+//!     }
+//! }
+//! ```
+//!
+//! Files are plain `std::fs` under `/workspace`. Each turn runs in a fresh guest: Rust variables
+//! are gone after it, `cx.state`, messages and files stay.
+//!
+//! This file owns the names that agents use. It must never expose the generated bindings as
+//! they are, save for plain records.
+
+pub mod bindings;
+
+mod agent;
+mod constructors;
+mod ctx;
+pub mod delta;
+mod entry;
+mod error;
+pub mod log;
+mod state;
+mod timer;
+pub mod updates;
+
+pub use agent::Agent;
+pub use bindings::exports::podium::agent::lifecycle::{Hooks, ShutdownReason};
+pub use bindings::podium::agent::types::{Attachment, AttachmentSource, Message, Origin, Role};
+pub use ctx::{Change, Ctx, Entry};
+pub use delta::DeltaState;
+pub use error::{Context, DEFAULT_CODE, Error, Result};
+pub use podium_sdk_derive::{DeltaState, agent};
+pub use serde_json::{Value as Json, json};
+pub use updates::{Plan, Text, Thinking, ToolCall, ToolKind, Usage};
+
+/// What most agents need: `use podium_sdk::prelude::*;`.
+///
+/// Deriving `Serialize` or `Deserialize` needs `serde` among the agent's own dependencies.
+pub mod prelude {
+    pub use crate::{Agent, Change, Context, Ctx, DeltaState, Error, Json, Message, Result, bail, json};
+    pub use serde::{Deserialize, Serialize};
+}
+
+/// For the code that the macros write.
+#[doc(hidden)]
+pub mod private {
+    pub use crate::bindings::export_agent;
+    pub use crate::entry::Shim;
+    pub use serde_json::Map;
+
+    /// Compiles only for something that a component can export.
+    pub fn check<T: crate::bindings::exports::podium::agent::lifecycle::Guest>() {}
+}

@@ -1,0 +1,70 @@
+//! What capabilities need from above: where updates and logs go, where history comes from.
+//!
+//! Traits only. Whoever implements them must not call back into the turn, and must not block.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use podium_kit::Clock;
+use podium_wire::WireError;
+use podium_wire::message::HistoryEntry;
+use podium_wire::rest::LogLevel;
+use podium_wire::updates::Update;
+use serde_json::Value;
+
+/// Takes live updates, in the order of their `n`.
+pub trait UpdateSink: Send + Sync {
+    /// Takes one update. Never blocks and never fails: who cannot follow is cut off elsewhere.
+    fn update(&self, update: Update);
+}
+
+/// Takes lines of the agent's log.
+pub trait LogSink: Send + Sync {
+    /// Takes one line. Never blocks and never fails.
+    fn log(&self, line: NewLine);
+}
+
+/// A line of the agent's log that has no number yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewLine {
+    /// When, in milliseconds since the Unix epoch.
+    pub ts: u64,
+    /// How much it matters.
+    pub level: LogLevel,
+    /// Where it was written: the author's word, `stdout`, `stderr` or `podium`.
+    pub module: String,
+    /// The line.
+    pub message: String,
+    /// The turn.
+    pub turn_id: String,
+    /// More, an object.
+    pub fields: Option<Value>,
+}
+
+/// Reads the conversation.
+pub trait HistoryPort: Send + Sync {
+    /// The last `limit` messages older than `before` (or of all), oldest first. `limit` is 1 to
+    /// [`HISTORY_MAX`](crate::messages::HISTORY_MAX).
+    fn page(&self, before: Option<u64>, limit: u32) -> BoxFuture<'static, Result<Vec<HistoryEntry>, WireError>>;
+}
+
+/// Is told when a turn waits.
+pub trait TurnWatch: Send + Sync {
+    /// True when the guest can go on only after something from outside; false when it runs again.
+    fn waiting(&self, waiting: bool);
+}
+
+/// Everything a turn needs from above.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where live updates go.
+    pub updates: Arc<dyn UpdateSink>,
+    /// Where log lines go.
+    pub logs: Arc<dyn LogSink>,
+    /// Where history comes from.
+    pub history: Arc<dyn HistoryPort>,
+    /// Who is told of waiting.
+    pub watch: Arc<dyn TurnWatch>,
+    /// The host's clock: stamps updates and log lines, and the events that the guest sees.
+    pub clock: Clock,
+}

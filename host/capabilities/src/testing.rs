@@ -1,0 +1,122 @@
+//! A turn on ports that keep what they are given: tests of host calls without any guest.
+
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use podium_kit::Clock;
+use podium_wire::WireError;
+use podium_wire::message::{HistoryEntry, Role};
+use podium_wire::updates::{TurnKind, Update, UpdateBody};
+use serde_json::json;
+
+use crate::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
+use crate::turn::{Turn, TurnSpec};
+
+#[derive(Default)]
+pub(crate) struct Kept {
+    updates: Mutex<Vec<Update>>,
+    lines: Mutex<Vec<NewLine>>,
+    messages: Mutex<Vec<HistoryEntry>>,
+    waits: Mutex<Vec<bool>>,
+}
+
+impl UpdateSink for Kept {
+    fn update(&self, update: Update) {
+        self.updates.lock().expect("not poisoned").push(update);
+    }
+}
+
+impl LogSink for Kept {
+    fn log(&self, line: NewLine) {
+        self.lines.lock().expect("not poisoned").push(line);
+    }
+}
+
+impl TurnWatch for Kept {
+    fn waiting(&self, waiting: bool) {
+        self.waits.lock().expect("not poisoned").push(waiting);
+    }
+}
+
+impl HistoryPort for Kept {
+    fn page(&self, before: Option<u64>, limit: u32) -> BoxFuture<'static, Result<Vec<HistoryEntry>, WireError>> {
+        let messages = self.messages.lock().expect("not poisoned");
+        let older: Vec<_> = messages.iter().filter(|m| before.is_none_or(|b| m.seq < b)).cloned().collect();
+        let page = older[older.len().saturating_sub(limit as usize)..].to_vec();
+        async move { Ok(page) }.boxed()
+    }
+}
+
+/// A turn and what came out of it.
+pub(crate) struct TestTurn {
+    pub(crate) turn: Turn,
+    kept: Arc<Kept>,
+}
+
+impl Deref for TestTurn {
+    type Target = Turn;
+    fn deref(&self) -> &Turn {
+        &self.turn
+    }
+}
+
+impl TestTurn {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut TurnSpec)) -> Self {
+        let kept = Arc::new(Kept::default());
+        let mut spec = TurnSpec {
+            instance: "0198c0de-0000-7000-8000-000000000001".parse().expect("valid"),
+            deployment: "hello:1.0.0@2b795103".parse().expect("valid"),
+            turn: 1,
+            turn_id: "t-1".to_owned(),
+            attempt: 1,
+            message_id: Some("m-1".to_owned()),
+            kind: TurnKind::Message,
+            seed: [7; 32],
+            limits: crate::Limits::default(),
+            state: Arc::new(json!({})),
+            state_version: 0,
+            config: Arc::new(json!({})),
+            config_rev: 1,
+            workspace: "/nowhere".into(),
+            now_ms: 1_000,
+        };
+        change(&mut spec);
+        let ports = Ports {
+            updates: kept.clone(),
+            logs: kept.clone(),
+            history: kept.clone(),
+            watch: kept.clone(),
+            clock: Clock::manual(1_000),
+        };
+        Self { turn: Turn::new(spec, ports), kept }
+    }
+
+    /// What was shown, in order.
+    pub(crate) fn shown(&self) -> Vec<UpdateBody> {
+        let updates = self.kept.updates.lock().expect("not poisoned");
+        assert!(updates.iter().enumerate().all(|(at, update)| update.n == Some(at as u64 + 1)), "n is dense");
+        updates.iter().map(|update| update.body().expect("reads")).collect()
+    }
+
+    /// What was logged.
+    pub(crate) fn lines(&self) -> Vec<NewLine> {
+        self.kept.lines.lock().expect("not poisoned").clone()
+    }
+
+    /// What the watch was told.
+    pub(crate) fn waits(&self) -> Vec<bool> {
+        self.kept.waits.lock().expect("not poisoned").clone()
+    }
+
+    /// Puts messages 1 to `count` into the history.
+    pub(crate) fn say(&self, count: u64) {
+        let entry = |seq| HistoryEntry { seq, cut: 1, role: Role::User, text: format!("message {seq}"), at: seq };
+        *self.kept.messages.lock().expect("not poisoned") = (1..=count).map(entry).collect();
+    }
+}

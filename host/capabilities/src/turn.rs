@@ -1,0 +1,445 @@
+//! One attempt at a turn, as its guest sees it: what it may call and what it leaves behind.
+//!
+//! Owns everything an attempt changes until its cut. A turn is closed once, by [`Turn::complete`] or
+//! [`Turn::fail`]; after that no host call has an effect. Must never make anything durable itself.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use podium_store::state::Document;
+use podium_wire::error::WireError;
+use podium_wire::ids::{DeploymentId, InstanceId};
+use podium_wire::updates::{
+    Durability, EventType, OpenItem, StreamEnd, StreamStart, TurnKind, TurnSnapshot, Update, UpdateBody,
+};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::clock::TurnClock;
+use crate::error::CallError;
+use crate::limits::{LimitReached, Limits};
+use crate::log::LogBudget;
+use crate::ports::Ports;
+use crate::updates::OpenTexts;
+
+/// What an attempt starts from.
+#[derive(Debug, Clone)]
+pub struct TurnSpec {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The deployment it runs.
+    pub deployment: DeploymentId,
+    /// The turn's number in the instance.
+    pub turn: u64,
+    /// The turn's id, as updates carry it.
+    pub turn_id: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The message that is answered, if any.
+    pub message_id: Option<String>,
+    /// What the turn is run for.
+    pub kind: TurnKind,
+    /// What all randomness of the turn comes from.
+    pub seed: [u8; 32],
+    /// Its limits.
+    pub limits: Limits,
+    /// The state at the cut it starts from.
+    pub state: Arc<Value>,
+    /// That state's version.
+    pub state_version: u64,
+    /// The configuration in force, or about to be for a configuration change.
+    pub config: Arc<Value>,
+    /// Its revision.
+    pub config_rev: u64,
+    /// The folder that the guest sees as `/workspace`.
+    pub workspace: PathBuf,
+    /// When the turn began, milliseconds since the Unix epoch: the guest's clock starts here.
+    pub now_ms: u64,
+}
+
+/// A durable update of an attempt, which has no `seq` yet.
+#[derive(Debug, Clone)]
+pub struct DurableUpdate {
+    /// Its place in the attempt.
+    pub n: u64,
+    /// Its kind.
+    pub event_type: EventType,
+    /// Its content, as it was shown live.
+    pub content: Box<RawValue>,
+}
+
+/// What an attempt leaves for its cut.
+#[derive(Debug, Clone)]
+pub struct TurnOutput {
+    /// The durable updates in order of `n`.
+    pub updates: Vec<DurableUpdate>,
+    /// The accepted patches, each one RFC 6902 array.
+    pub patches: Vec<Value>,
+    /// The state after them.
+    pub state: Arc<Value>,
+    /// Its version.
+    pub state_version: u64,
+    /// The turn's texts, each a message of the history.
+    pub texts: Vec<String>,
+    /// The texts joined by an empty line: what `stream_end` says.
+    pub text: String,
+    /// The last `n` of the attempt.
+    pub last_n: u64,
+}
+
+/// Counts of effects.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) in_flight: Arc<AtomicUsize>,
+    pub(crate) issued: AtomicU64,
+}
+
+/// What the attempt changes.
+#[derive(Debug)]
+pub(crate) struct Work {
+    closed: bool,
+    n: u64,
+    held_bytes: u64,
+    durable: Vec<DurableUpdate>,
+    pub(crate) open: OpenTexts,
+    pub(crate) texts: Vec<String>,
+    pub(crate) state: Document,
+    pub(crate) state_version: u64,
+    pub(crate) patches: Vec<Value>,
+}
+
+struct Inner {
+    spec: TurnSpec,
+    ports: Ports,
+    clock: TurnClock,
+    effects: Effects,
+    log: Mutex<LogBudget>,
+    work: Mutex<Work>,
+    closed: AtomicBool,
+    waiting: AtomicBool,
+}
+
+/// One attempt at a turn. Clones are the same attempt. Host calls of one attempt come from one task, so that
+/// updates reach the sink in the order of `n`.
+#[derive(Clone)]
+pub struct Turn(Arc<Inner>);
+
+impl std::fmt::Debug for Turn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turn").field("turn_id", &self.0.spec.turn_id).field("attempt", &self.0.spec.attempt).finish()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under these locks is complete before anything can panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Turn {
+    /// Begins an attempt and shows its `stream_start` as the first update.
+    pub fn new(spec: TurnSpec, ports: Ports) -> Self {
+        let work = Work {
+            closed: false,
+            n: 0,
+            held_bytes: 0,
+            durable: Vec::new(),
+            open: OpenTexts::default(),
+            texts: Vec::new(),
+            state: Document::new(Arc::clone(&spec.state)),
+            state_version: spec.state_version,
+            patches: Vec::new(),
+        };
+        let turn = Self(Arc::new(Inner {
+            clock: TurnClock::new(spec.now_ms.saturating_mul(1_000_000)),
+            ports,
+            effects: Effects::default(),
+            log: Mutex::default(),
+            work: Mutex::new(work),
+            closed: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            spec,
+        }));
+        let start = UpdateBody::StreamStart(StreamStart { kind: turn.0.spec.kind });
+        let mut sent = Vec::with_capacity(1);
+        lock(&turn.0.work).show(&turn, &start, &mut sent);
+        turn.send(sent);
+        turn
+    }
+
+    /// What it started from.
+    pub fn spec(&self) -> &TurnSpec {
+        &self.0.spec
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.0.spec.limits
+    }
+
+    /// The guest's clock.
+    pub fn clock(&self) -> &TurnClock {
+        &self.0.clock
+    }
+
+    /// The host's clock.
+    pub fn host_clock(&self) -> &podium_kit::Clock {
+        &self.0.ports.clock
+    }
+
+    /// Says that the guest waits for something from outside, or runs again.
+    pub fn set_waiting(&self, waiting: bool) {
+        if self.0.waiting.swap(waiting, Ordering::AcqRel) != waiting {
+            self.0.ports.watch.waiting(waiting);
+        }
+    }
+
+    /// True while the guest waits for something from outside.
+    pub fn is_waiting(&self) -> bool {
+        self.0.waiting.load(Ordering::Acquire)
+    }
+
+    /// True once [`Turn::complete`] or [`Turn::fail`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// The texts that are being written, for a client that subscribes now. It stands for every update up to its
+    /// `n`, of which the last may still be on their way to the sink.
+    pub fn snapshot(&self) -> TurnSnapshot {
+        let work = lock(&self.0.work);
+        TurnSnapshot {
+            turn_id: self.0.spec.turn_id.clone(),
+            attempt: self.0.spec.attempt,
+            n: work.n,
+            items: work.open.items().map(|(event_type, item, text)| OpenItem { event_type, item, text }).collect(),
+        }
+    }
+
+    /// Ends the attempt well: closes the items that are still open, shows `stream_end` and gives what the cut
+    /// needs. A second call gives an output without updates.
+    pub fn complete(&self) -> TurnOutput {
+        self.set_waiting(false);
+        self.close_log();
+        let mut sent = Vec::new();
+        let output = {
+            let mut work = lock(&self.0.work);
+            if !work.closed {
+                for body in work.close_open_items() {
+                    work.show(self, &body, &mut sent);
+                }
+                let end = UpdateBody::StreamEnd(StreamEnd { text: work.texts.join("\n\n") });
+                work.show(self, &end, &mut sent);
+            }
+            self.close(&mut work);
+            TurnOutput {
+                updates: std::mem::take(&mut work.durable),
+                patches: std::mem::take(&mut work.patches),
+                state: Arc::clone(work.state.root()),
+                state_version: work.state_version,
+                text: work.texts.join("\n\n"),
+                texts: std::mem::take(&mut work.texts),
+                last_n: work.n,
+            }
+        };
+        self.send(sent);
+        output
+    }
+
+    /// Ends the attempt without its effects: only the `error` update is left, the state is the old one. The
+    /// update is not shown here: it goes out with its `seq`.
+    pub fn fail(&self, error: &WireError) -> TurnOutput {
+        self.set_waiting(false);
+        self.close_log();
+        let mut work = lock(&self.0.work);
+        self.close(&mut work);
+        work.n += 1;
+        let (event_type, content) = UpdateBody::Error(error.clone()).encode();
+        work.durable = Vec::new();
+        work.patches = Vec::new();
+        work.texts = Vec::new();
+        work.open = OpenTexts::default();
+        TurnOutput {
+            updates: vec![DurableUpdate { n: work.n, event_type, content }],
+            patches: Vec::new(),
+            state: Arc::clone(&self.0.spec.state),
+            state_version: self.0.spec.state_version,
+            texts: Vec::new(),
+            text: String::new(),
+            last_n: work.n,
+        }
+    }
+
+    fn close(&self, work: &mut Work) {
+        work.closed = true;
+        self.0.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), CallError> {
+        if self.is_closed() { Err(CallError::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.0.ports
+    }
+
+    pub(crate) fn effects(&self) -> &Effects {
+        &self.0.effects
+    }
+
+    pub(crate) fn with_log<R>(&self, change: impl FnOnce(&mut LogBudget) -> R) -> R {
+        change(&mut lock(&self.0.log))
+    }
+
+    /// Runs a change of the attempt, unless it is closed. The lock is never held while a port is called.
+    pub(crate) fn with_work<R>(&self, change: impl FnOnce(&mut Work) -> Result<R, CallError>) -> Result<R, CallError> {
+        let mut work = lock(&self.0.work);
+        if work.closed { Err(CallError::Closed) } else { change(&mut work) }
+    }
+
+    /// Hands updates over, outside of every lock.
+    pub(crate) fn send(&self, updates: Vec<Update>) {
+        for update in updates {
+            self.0.ports.updates.update(update);
+        }
+    }
+}
+
+impl Work {
+    /// Shows an update of the guest, within the limits.
+    pub(crate) fn emit(&mut self, turn: &Turn, body: &UpdateBody, sent: &mut Vec<Update>) -> Result<(), CallError> {
+        let limits = turn.limits();
+        if self.n >= limits.updates {
+            return Err(LimitReached::Updates(limits.updates).into());
+        }
+        let (event_type, content) = body.encode();
+        // A piece of an open text is held by its item; anything else is counted as it is shown, even when
+        // nothing holds it, so that a stream of it ends somewhere.
+        if !crate::updates::is_piece_of_text(event_type) {
+            self.hold(turn, content.get().len())?;
+        }
+        self.push(turn, event_type, content, sent);
+        Ok(())
+    }
+
+    /// Counts bytes as held until the cut.
+    pub(crate) fn hold(&mut self, turn: &Turn, bytes: usize) -> Result<(), LimitReached> {
+        let limit = turn.limits().output_bytes;
+        let held = self.held_bytes.saturating_add(bytes as u64);
+        if held > limit {
+            return Err(LimitReached::Output(limit));
+        }
+        self.held_bytes = held;
+        Ok(())
+    }
+
+    /// Gives back bytes that are no longer held.
+    pub(crate) fn release(&mut self, bytes: usize) {
+        self.held_bytes = self.held_bytes.saturating_sub(bytes as u64);
+    }
+
+    /// Shows an update of the host itself, which no limit keeps back.
+    fn show(&mut self, turn: &Turn, body: &UpdateBody, sent: &mut Vec<Update>) {
+        let (event_type, content) = body.encode();
+        self.push(turn, event_type, content, sent);
+    }
+
+    fn push(&mut self, turn: &Turn, event_type: EventType, content: Box<RawValue>, sent: &mut Vec<Update>) {
+        self.n += 1;
+        if event_type.entry().durability == Durability::Durable {
+            self.durable.push(DurableUpdate { n: self.n, event_type, content: content.clone() });
+        }
+        let spec = turn.spec();
+        sent.push(Update {
+            event_type,
+            seq: None,
+            turn_id: Some(spec.turn_id.clone()),
+            attempt: Some(spec.attempt),
+            n: Some(self.n),
+            message_id: spec.message_id.clone(),
+            ts: turn.ports().clock.now_ms(),
+            content,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podium_wire::ErrorCode;
+    use podium_wire::updates::ItemText;
+
+    use super::*;
+    use crate::testing::TestTurn;
+    use crate::updates::Element;
+
+    fn piece(text: &str) -> Element {
+        Element::TextDelta(ItemText { item: "a".to_owned(), text: text.to_owned() })
+    }
+
+    #[test]
+    fn a_turn_begins_with_its_start_and_ends_with_its_text() {
+        let turn = TestTurn::new();
+        turn.emit(piece("hel")).expect("shown");
+        turn.emit(piece("lo")).expect("shown");
+        let output = turn.complete();
+        let kinds: Vec<_> = turn.shown().iter().map(UpdateBody::event_type).collect();
+        use EventType::{StreamEnd, StreamStart, TextComplete, TextDelta};
+        assert_eq!(kinds, [StreamStart, TextDelta, TextDelta, TextComplete, StreamEnd]);
+        let durable: Vec<_> = output.updates.iter().map(|update| (update.n, update.event_type)).collect();
+        assert_eq!(durable, [(1, StreamStart), (4, TextComplete), (5, StreamEnd)]);
+        assert_eq!((output.last_n, output.text.as_str()), (5, "hello"));
+        assert_eq!(output.texts, ["hello"]);
+    }
+
+    #[test]
+    fn a_failed_turn_keeps_its_error_only_and_shows_nothing_of_it() {
+        let turn = TestTurn::new();
+        turn.emit(piece("half")).expect("shown");
+        turn.state_apply(r#"[{"op":"add","path":"/a","value":1}]"#).expect("applies");
+        let shown = turn.shown().len();
+        let output = turn.fail(&WireError::new(ErrorCode::GuestTrap, "oops"));
+        assert_eq!(turn.shown().len(), shown);
+        assert_eq!(output.updates.len(), 1);
+        assert_eq!((output.updates[0].event_type, output.updates[0].n), (EventType::Error, shown as u64 + 1));
+        assert_eq!((output.patches.len(), output.state_version, output.texts.len()), (0, 0, 0));
+        assert_eq!(*output.state, serde_json::json!({}));
+    }
+
+    #[test]
+    fn a_closed_turn_refuses_every_call() {
+        let turn = TestTurn::new();
+        turn.complete();
+        let shown = turn.shown().len();
+        assert_eq!(turn.emit(piece("late")), Err(CallError::Closed));
+        assert_eq!(turn.state_apply("[]"), Err(CallError::Closed));
+        assert_eq!(turn.state_get(""), Err(CallError::Closed));
+        assert_eq!(turn.config_get(""), Err(CallError::Closed));
+        assert_eq!(turn.history(None, 1).err(), Some(CallError::Closed));
+        turn.log(podium_wire::rest::LogLevel::Info, "m", "late", None);
+        assert_eq!((turn.shown().len(), turn.lines().len()), (shown, 0));
+        assert!(turn.complete().updates.is_empty());
+    }
+
+    #[test]
+    fn the_snapshot_holds_what_is_open() {
+        let turn = TestTurn::new();
+        turn.emit(piece("so ")).expect("shown");
+        turn.emit(piece("far")).expect("shown");
+        let snapshot = turn.snapshot();
+        assert_eq!((snapshot.n, snapshot.items.len()), (3, 1));
+        assert_eq!((snapshot.items[0].event_type, snapshot.items[0].text.as_str()), (EventType::TextDelta, "so far"));
+        turn.emit(Element::TextFinal(ItemText { item: "a".to_owned(), text: "so far".to_owned() })).expect("shown");
+        assert!(turn.snapshot().items.is_empty());
+    }
+
+    #[test]
+    fn waiting_is_told_once_each_way_and_ends_with_the_turn() {
+        let turn = TestTurn::new();
+        turn.set_waiting(true);
+        turn.set_waiting(true);
+        assert!(turn.is_waiting());
+        turn.complete();
+        assert!(!turn.is_waiting());
+        assert_eq!(turn.waits(), [true, false]);
+    }
+}

@@ -1,0 +1,408 @@
+//! What a client knows of its message and the answer: frames in, actions out. Pure.
+//!
+//! One `Fold` lives as long as its message, over any number of connections. It must never show a text twice, never
+//! call a message answered before its turn's cut, and never take another message's updates for its own.
+
+use podium_wire::frames::{ClientFrame, Hello, ServerFrame, Subscribe};
+use podium_wire::message::MessageContent;
+use podium_wire::rest::InstanceStatus;
+use podium_wire::updates::{
+    CutMade, EventType, FileChangeKind, MessageAccepted, StatusChange, StatusEvent, TurnSnapshot, Update, UpdateBody,
+};
+use podium_wire::{ErrorCode, WireError};
+
+use super::answer::{Answer, Show};
+
+/// What is to be done after a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Send this.
+    Send(ClientFrame),
+    /// Show this of the answer.
+    Show(Show),
+    /// Say this beside the answer.
+    Note(String),
+    /// Give up this connection and make another one.
+    Reconnect,
+    /// The message is done with.
+    Done(Outcome),
+}
+
+/// How a message ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The turn's text, or why there is none.
+    pub(crate) result: Result<String, WireError>,
+    /// True when the host had the message before.
+    pub(crate) duplicate: bool,
+    /// The cut that made it true, where it was seen.
+    pub(crate) cut: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    turn_id: String,
+    attempt: u32,
+    /// The last update of this attempt that was folded.
+    n: u64,
+    /// The last one before a snapshot stood for updates of this attempt, some of them durable.
+    before_snapshot: Option<u64>,
+    /// The end of this attempt, which holds once it is cut: its `n` and the result.
+    end: Option<(u64, Result<String, WireError>)>,
+}
+
+/// A message on its way and what is known of its answer.
+#[derive(Debug)]
+pub(crate) struct Fold {
+    id: String,
+    content: MessageContent,
+    /// Every durable update up to here was seen, or came before the message.
+    seen_seq: Option<u64>,
+    accepted: bool,
+    duplicate: bool,
+    /// This connection has not answered `process_message` yet.
+    awaits_ack: bool,
+    /// This connection gets the updates from `seen_seq` on.
+    subscribed: bool,
+    interrupted: bool,
+    turn: Option<Turn>,
+    /// A snapshot of a turn that may turn out to be ours.
+    snapshot: Option<TurnSnapshot>,
+    answer: Answer,
+    done: bool,
+}
+
+impl Fold {
+    /// A message that was not sent yet.
+    pub(crate) fn new(id: String, content: MessageContent) -> Self {
+        Self {
+            id,
+            content,
+            seen_seq: None,
+            accepted: false,
+            duplicate: false,
+            awaits_ack: false,
+            subscribed: false,
+            interrupted: false,
+            turn: None,
+            snapshot: None,
+            answer: Answer::default(),
+            done: false,
+        }
+    }
+
+    /// The message's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// True once the host has promised an answer.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
+    /// The frame that ends the turn, where the turn of this message runs and nobody has asked yet. Before that an
+    /// `interrupt` would end somebody else's turn.
+    pub(crate) fn interrupt(&mut self) -> Option<ClientFrame> {
+        let runs = self.turn.as_ref().is_some_and(|turn| turn.end.is_none());
+        if !runs || std::mem::replace(&mut self.interrupted, true) {
+            return None;
+        }
+        Some(ClientFrame::Interrupt {})
+    }
+
+    /// Takes the next frame of the connection.
+    pub(crate) fn feed(&mut self, frame: ServerFrame) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.done {
+            return actions;
+        }
+        match frame {
+            ServerFrame::Hello(hello) => self.hello(&hello, &mut actions),
+            ServerFrame::Error(error) => self.error(error, &mut actions),
+            ServerFrame::Pong { .. } => {}
+            ServerFrame::Update(update) => self.update(&update, &mut actions),
+        }
+        if self.answer.is_too_large() {
+            let error = WireError::new(ErrorCode::Internal, "the answer is larger than any answer may be");
+            actions.push(self.finish(Err(error), None));
+        }
+        actions
+    }
+
+    fn hello(&mut self, hello: &Hello, actions: &mut Vec<Action>) {
+        self.snapshot = None;
+        // On a first connection everything that belongs to the message comes after `hello`.
+        self.subscribed = self.seen_seq.is_some();
+        if self.subscribed {
+            actions.push(Action::Send(ClientFrame::Subscribe(self.place())));
+        } else {
+            self.seen_seq = Some(hello.last_seq);
+        }
+        self.awaits_ack = true;
+        let message = ClientFrame::ProcessMessage { id: Some(self.id.clone()), content: self.content.clone() };
+        actions.push(Action::Send(message));
+    }
+
+    /// Where this client stands, for `subscribe`.
+    fn place(&self) -> Subscribe {
+        let after_seq = self.seen_seq.unwrap_or(0);
+        match &self.turn {
+            None => Subscribe { after_seq, ..Subscribe::default() },
+            Some(turn) => Subscribe {
+                after_seq,
+                turn_id: Some(turn.turn_id.clone()),
+                attempt: Some(turn.attempt),
+                // An end that was seen but not cut is asked for again: as a durable row it says that it holds.
+                n: Some(match &turn.end {
+                    Some((n, _)) => n.saturating_sub(1),
+                    None => turn.before_snapshot.unwrap_or(turn.n),
+                }),
+            },
+        }
+    }
+
+    fn error(&mut self, error: WireError, actions: &mut Vec<Action>) {
+        if error.known_code() == Some(ErrorCode::ShuttingDown) {
+            actions.push(Action::Reconnect);
+        } else if std::mem::take(&mut self.awaits_ack) {
+            actions.push(self.finish(Err(error), None));
+        } else {
+            actions.push(Action::Note(error.message));
+        }
+    }
+
+    fn finish(&mut self, result: Result<String, WireError>, cut: Option<u64>) -> Action {
+        self.done = true;
+        Action::Done(Outcome { result, duplicate: self.duplicate, cut })
+    }
+
+    fn saw(&mut self, seq: u64) {
+        self.seen_seq = Some(self.seen_seq.unwrap_or(0).max(seq));
+    }
+
+    fn update(&mut self, update: &Update, actions: &mut Vec<Action>) {
+        let body = match update.body() {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::debug!(%error, kind = update.event_type.name(), "an update of an unknown shape");
+                return;
+            }
+        };
+        match body {
+            UpdateBody::MessageAccepted(accepted) => self.acknowledged(&accepted, actions),
+            UpdateBody::Cut(cut) => self.cut(&cut, actions),
+            UpdateBody::TurnRestarted(restarted) => {
+                if self.turn.as_ref().is_some_and(|turn| turn.turn_id == restarted.turn_id) {
+                    self.begin_attempt(restarted.attempt, restarted.keep_through_seq, actions);
+                }
+            }
+            UpdateBody::TurnSnapshot(snapshot) => {
+                self.snapshot = Some(snapshot);
+                self.apply_snapshot(actions);
+            }
+            UpdateBody::Lagged(_) => actions.push(Action::Reconnect),
+            UpdateBody::Reset(reset) => self.seen_seq = Some(reset.to_seq),
+            UpdateBody::InstanceStatus(change) => self.status(&change, actions),
+            body => {
+                self.of_a_turn(update, body, actions);
+                if let Some(seq) = update.seq {
+                    self.saw(seq);
+                }
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, accepted: &MessageAccepted, actions: &mut Vec<Action>) {
+        if accepted.id != self.id {
+            return;
+        }
+        self.awaits_ack = false;
+        if !self.accepted {
+            self.duplicate = accepted.duplicate;
+        }
+        self.accepted = true;
+        if accepted.duplicate && !self.subscribed {
+            // The message is older than this client: its answer may lie anywhere before.
+            self.subscribed = true;
+            actions.push(Action::Send(ClientFrame::Subscribe(Subscribe::default())));
+        }
+    }
+
+    fn cut(&mut self, cut: &CutMade, actions: &mut Vec<Action>) {
+        let ours = self.turn.as_ref().filter(|turn| {
+            cut.turn_id.as_deref() == Some(&turn.turn_id) && cut.attempt.is_none_or(|attempt| attempt == turn.attempt)
+        });
+        if let Some(turn) = ours {
+            match &turn.end {
+                Some((n, result)) if *n <= cut.through_n => {
+                    let result = result.clone();
+                    actions.push(self.finish(result, Some(cut.cut)));
+                }
+                // The end is missing here: it is read again as a durable row.
+                _ => actions.push(Action::Reconnect),
+            }
+            return;
+        }
+        let unseen = |snapshot: &TurnSnapshot| cut.turn_id.as_deref() == Some(&snapshot.turn_id);
+        if self.turn.is_none() && self.snapshot.as_ref().is_some_and(unseen) {
+            // Of this turn only a snapshot was told, which may have stood for its end. Its rows say whose it is.
+            actions.push(Action::Reconnect);
+        } else if let Some(seq) = cut.last_seq {
+            self.saw(seq);
+        }
+    }
+
+    fn status(&mut self, change: &StatusChange, actions: &mut Vec<Action>) {
+        let error = match (change.status, change.event) {
+            (_, StatusEvent::Terminating | StatusEvent::Terminated) => {
+                WireError::new(ErrorCode::InstanceNotFound, "the instance was deleted")
+            }
+            (InstanceStatus::Parked, _) => {
+                WireError::new(ErrorCode::Parked, "the turn failed with the host too often, and the message is parked")
+            }
+            (InstanceStatus::Stopped, _) => WireError::new(
+                ErrorCode::InstanceStopped,
+                "the instance was stopped; it answers the message after its start",
+            ),
+            _ => return,
+        };
+        actions.push(self.finish(Err(error), None));
+    }
+
+    /// An update with a place in a turn.
+    fn of_a_turn(&mut self, update: &Update, body: UpdateBody, actions: &mut Vec<Action>) {
+        let (Some(turn_id), Some(attempt), Some(n)) = (&update.turn_id, update.attempt, update.n) else {
+            return self.without_a_turn(update, body, actions);
+        };
+        let known = self.turn.as_ref().is_some_and(|turn| turn.turn_id == *turn_id);
+        if !known {
+            if update.message_id.as_deref() != Some(&self.id) {
+                return;
+            }
+            self.turn = Some(Turn { turn_id: turn_id.clone(), attempt, n: 0, before_snapshot: None, end: None });
+            self.apply_snapshot(actions);
+        }
+        let Some(turn) = &mut self.turn else { return };
+        if attempt < turn.attempt && update.seq.is_none() {
+            return;
+        }
+        if attempt > turn.attempt {
+            // The restart itself was said to nobody, or to a connection that was lost. What has a `seq` stays.
+            self.begin_attempt(attempt, u64::MAX, actions);
+        }
+        let Some(turn) = &mut self.turn else { return };
+        if attempt == turn.attempt && n <= turn.n {
+            self.seen_again(n, update.seq, body, actions);
+            return;
+        }
+        if attempt == turn.attempt {
+            turn.n = n;
+        }
+        self.fold(n, update.seq, body, actions);
+    }
+
+    /// The end of a message that no turn consumed: somebody discarded it.
+    fn without_a_turn(&mut self, update: &Update, body: UpdateBody, actions: &mut Vec<Action>) {
+        if let UpdateBody::Error(error) = body
+            && update.message_id.as_deref() == Some(&self.id)
+            && update.seq.is_some()
+        {
+            actions.push(self.finish(Err(error), None));
+        }
+    }
+
+    /// An update that was folded before, or that a snapshot stood for; with a `seq` it says that it is durable now.
+    /// A text that only the snapshot told of is not shown in its place: the end of the turn brings what is missing.
+    fn seen_again(&mut self, n: u64, seq: Option<u64>, body: UpdateBody, actions: &mut Vec<Action>) {
+        let Some(seq) = seq else { return };
+        match body {
+            UpdateBody::TextComplete(item) => self.answer.durable(&item.item, seq),
+            UpdateBody::CodeBlock(block) => self.answer.durable(&block.item, seq),
+            UpdateBody::StreamEnd(_) | UpdateBody::Error(_) => self.fold(n, Some(seq), body, actions),
+            _ => {}
+        }
+    }
+
+    fn fold(&mut self, n: u64, seq: Option<u64>, body: UpdateBody, actions: &mut Vec<Action>) {
+        let mut shows = Vec::new();
+        match body {
+            UpdateBody::TextDelta(item) => self.answer.piece(&item.item, &item.text, &mut shows),
+            UpdateBody::TextComplete(item) => self.answer.whole(&item.item, &item.text, seq, &mut shows),
+            UpdateBody::CodeBlock(block) => {
+                let text = format!("```{}\n{}\n```", block.language.unwrap_or_default(), block.text.trim_end());
+                self.answer.block(&block.item, &text, seq, &mut shows);
+            }
+            UpdateBody::StreamEnd(end) => {
+                self.answer.end(&end.text, &mut shows);
+                actions.extend(shows.drain(..).map(Action::Show));
+                self.end(n, seq, Ok(end.text), actions);
+            }
+            UpdateBody::Error(error) => self.end(n, seq, Err(error), actions),
+            body => actions.extend(note(&body).map(Action::Note)),
+        }
+        actions.extend(shows.into_iter().map(Action::Show));
+    }
+
+    fn end(&mut self, n: u64, seq: Option<u64>, result: Result<String, WireError>, actions: &mut Vec<Action>) {
+        if seq.is_some() {
+            actions.push(self.finish(result, None));
+        } else if let Some(turn) = &mut self.turn {
+            turn.end = Some((n, result));
+        }
+    }
+
+    fn begin_attempt(&mut self, attempt: u32, keep_through_seq: u64, actions: &mut Vec<Action>) {
+        let Some(turn) = &mut self.turn else { return };
+        if attempt <= turn.attempt {
+            return;
+        }
+        (turn.attempt, turn.n, turn.before_snapshot, turn.end) = (attempt, 0, None, None);
+        self.interrupted = false;
+        actions.push(Action::Note(format!("the host lost the turn; attempt {attempt} begins")));
+        let mut shows = Vec::new();
+        self.answer.restart(keep_through_seq, &mut shows);
+        actions.extend(shows.into_iter().map(Action::Show));
+    }
+
+    fn apply_snapshot(&mut self, actions: &mut Vec<Action>) {
+        let ours = |snapshot: &&TurnSnapshot| {
+            self.turn.as_ref().is_some_and(|turn| turn.turn_id == snapshot.turn_id && turn.attempt <= snapshot.attempt)
+        };
+        if self.snapshot.as_ref().filter(ours).is_none() {
+            return;
+        }
+        let Some(snapshot) = self.snapshot.take() else { return };
+        self.begin_attempt(snapshot.attempt, u64::MAX, actions);
+        let Some(turn) = &mut self.turn else { return };
+        if snapshot.n <= turn.n {
+            return;
+        }
+        turn.before_snapshot.get_or_insert(turn.n);
+        turn.n = snapshot.n;
+        let mut shows = Vec::new();
+        for item in snapshot.items.iter().filter(|item| item.event_type == EventType::TextDelta) {
+            self.answer.so_far(&item.item, &item.text, &mut shows);
+        }
+        actions.extend(shows.into_iter().map(Action::Show));
+    }
+}
+
+/// What is said beside the answer.
+fn note(body: &UpdateBody) -> Option<String> {
+    match body {
+        UpdateBody::ToolCall(call) => Some(format!("tool: {}", call.tool_name)),
+        UpdateBody::ToolError(failed) => Some(format!("tool failed: {}", failed.error.message)),
+        UpdateBody::TerminalComplete(terminal) => Some(format!("terminal: exit code {}", terminal.exit_code)),
+        UpdateBody::FileChange(change) => {
+            let what = match change.kind {
+                FileChangeKind::Created => "created",
+                FileChangeKind::Modified => "changed",
+                FileChangeKind::Deleted => "deleted",
+                FileChangeKind::Renamed => "renamed",
+            };
+            Some(format!("{what}: {}", change.path))
+        }
+        _ => None,
+    }
+}

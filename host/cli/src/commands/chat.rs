@@ -1,0 +1,170 @@
+//! `podium chat`: one message, or a conversation at a prompt.
+
+use std::io::{IsTerminal, Read};
+use std::time::Duration;
+
+use podium_kit::{Clock, Randomness};
+use podium_wire::message::MessageContent;
+use podium_wire::{ErrorCode, InstanceId, WireError};
+use rustyline::error::ReadlineError;
+use serde::Serialize;
+
+use super::Context;
+use super::instance::message_id;
+use crate::chat::fold::{Fold, Outcome};
+use crate::chat::screen::Screen;
+use crate::chat::session::Session;
+use crate::client::{Client, block_on};
+use crate::exit::Failure;
+
+/// Bytes of a message that are read from stdin: with one more than a frame holds the server says what is wrong.
+const STDIN_BYTES_MAX: u64 = podium_wire::frames::FRAME_BYTES_MAX as u64 + 1;
+
+/// Talk to an instance
+///
+/// The answer is shown as it comes; a host that restarts is waited for, and nothing is lost.
+///
+/// Ctrl-C ends the running turn; a second one leaves. Ends with 0 only when everything was answered.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  podium chat 0198c0de-0000-7000-8000-000000000001 'What is a cut?'
+  podium chat 0198c0de-0000-7000-8000-000000000001
+  git diff | podium chat 0198c0de-0000-7000-8000-000000000001 -")]
+pub(crate) struct Chat {
+    /// The instance
+    #[arg(value_name = "ID")]
+    instance: InstanceId,
+    /// What to say; `-` reads it from stdin. Without it: a prompt, or a message a line when stdin is no terminal
+    message: Option<String>,
+    /// How long a connection that was lost is tried again, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    reconnect_for: u64,
+    /// The message's id, so that saying it again is safe: the same id and text are answered once
+    #[arg(long, value_name = "MESSAGE_ID", value_parser = message_id, requires = "message")]
+    message_id: Option<String>,
+}
+
+/// What `--json` prints of a message.
+#[derive(Serialize)]
+struct Answer<'a> {
+    message_id: &'a str,
+    duplicate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a WireError>,
+}
+
+struct Talk<'a> {
+    client: Client,
+    context: Context<'a>,
+    instance: InstanceId,
+    reconnect_for: Duration,
+}
+
+impl Chat {
+    pub(crate) fn run(self, context: Context<'_>) -> Result<(), Failure> {
+        let talk = Talk {
+            client: context.client()?,
+            context,
+            instance: self.instance,
+            reconnect_for: Duration::from_secs(self.reconnect_for),
+        };
+        block_on(async {
+            match self.message.as_deref() {
+                None => talk.prompt().await,
+                Some("-") => {
+                    let text = std::io::read_to_string(std::io::stdin().lock().take(STDIN_BYTES_MAX))
+                        .map_err(|error| Failure::usage(format!("cannot read stdin: {error}")))?;
+                    talk.once(text, self.message_id).await
+                }
+                Some(text) => talk.once(text.to_owned(), self.message_id).await,
+            }
+        })
+    }
+}
+
+impl Talk<'_> {
+    /// Says one thing; an answer that is an error is a failure.
+    async fn once(&self, text: String, id: Option<String>) -> Result<(), Failure> {
+        let id = id.unwrap_or_else(|| Randomness::system().uuid_v7(Clock::system().now_ms()).to_string());
+        let mut fold = Fold::new(id, MessageContent { text, attachments: Vec::new() });
+        let mut screen = Screen::new(self.context.output);
+        let session = Session { client: &self.client, instance: self.instance, reconnect_for: self.reconnect_for };
+        let asked = session.ask(&mut fold, &mut screen).await;
+        screen.end_line()?;
+        self.told(fold.id(), &asked?)
+    }
+
+    fn told(&self, id: &str, outcome: &Outcome) -> Result<(), Failure> {
+        let json = self.context.output.is_json();
+        let error = outcome.result.as_ref().err().map(|error| for_this_message(error, self.instance, id));
+        if json {
+            self.context.output.json_line(&Answer {
+                message_id: id,
+                duplicate: outcome.duplicate,
+                cut: outcome.cut,
+                text: outcome.result.as_deref().ok(),
+                error: error.as_ref(),
+            })?;
+        }
+        match error {
+            None => Ok(()),
+            // With `--json` it has been printed already, as a part of the answer.
+            Some(error) if json => Err(Failure::from(error).said()),
+            Some(error) => Err(Failure::from(error)),
+        }
+    }
+
+    /// Says what is typed, line by line. Goes on after an error, and ends with the last one.
+    async fn prompt(&self) -> Result<(), Failure> {
+        let mut editor = rustyline::DefaultEditor::new().map_err(|error| prompt_failure(&error))?;
+        // A wrong id is better said before something was typed.
+        let info: podium_wire::rest::InstanceInfo =
+            self.client.get(&["instances", &self.instance.to_string(), "info"]).await?;
+        if std::io::stdin().is_terminal() {
+            crate::output::note(&format!("{}; Ctrl-D leaves", info.deployment_id));
+        }
+        let mut last = Ok(());
+        loop {
+            let (back, line) = podium_kit::spawn::blocking(move || {
+                let line = editor.readline("> ");
+                (editor, line)
+            })
+            .await
+            .map_err(|error| Failure::new(ErrorCode::Internal, format!("the prompt failed: {error}")))?;
+            editor = back;
+            let line = match line {
+                Ok(line) => line,
+                Err(ReadlineError::Eof | ReadlineError::Interrupted) => return last,
+                Err(error) => return Err(prompt_failure(&error)),
+            };
+            if line.trim().is_empty() {
+                continue;
+            }
+            // What cannot be remembered can still be said.
+            drop(editor.add_history_entry(&line));
+            match self.once(line, None).await {
+                Err(Failure::PipeClosed) => return Err(Failure::PipeClosed),
+                said => last = said.map_err(Failure::said),
+            }
+        }
+    }
+}
+
+fn prompt_failure(error: &ReadlineError) -> Failure {
+    Failure::new(ErrorCode::Internal, format!("the prompt failed: {error}"))
+}
+
+/// A parked message wants a decision: the hint says the commands.
+fn for_this_message(error: &WireError, instance: InstanceId, id: &str) -> WireError {
+    if error.known_code() == Some(ErrorCode::Parked) {
+        error.clone().with_hint(format!(
+            "`podium instance retry {instance} {id}` runs it again, `podium instance discard {instance} {id}` gives it up."
+        ))
+    } else {
+        error.clone()
+    }
+}

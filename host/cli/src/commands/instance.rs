@@ -1,0 +1,210 @@
+//! `podium instance`: make, look at and steer instances.
+
+use std::path::PathBuf;
+
+use podium_wire::ids::check_message_id;
+use podium_wire::rest::{
+    CreateInstance, ExternalCut, InstanceInfo, InstancePage, InstanceSummary, MessageReceipt, StateDocument,
+};
+use podium_wire::{DeploymentRef, InstanceId};
+use reqwest::Method;
+use serde_json::json;
+
+use super::{Context, input};
+use crate::client::{Client, block_on};
+use crate::exit::Failure;
+use crate::output::{Output, moment, note};
+use crate::progress::Progress;
+
+/// Instances that are asked for at once.
+const PAGE: usize = 500;
+
+/// Make, look at and steer instances.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Instance {
+    /// Make an instance and print its id
+    #[command(after_help = "Examples:
+  podium instance create librarian
+  podium instance create hello:1.0.0 --config config.json
+  echo '{\"greeting\":\"Ahoy\"}' | podium instance create hello --config -")]
+    Create {
+        /// What it runs; a bare type is its newest release
+        #[arg(value_name = "TYPE[:VERSION[@HEX]]")]
+        deployment: DeploymentRef,
+        /// A file with its configuration, a JSON object; `-` is stdin
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// List all instances
+    #[command(after_help = "Examples:
+  podium instance list
+  podium instance list --json | jq -r '.instances[].instance_id'")]
+    List,
+    /// Show one instance
+    #[command(after_help = "Examples:
+  podium instance info 0198c0de-0000-7000-8000-000000000001")]
+    Info(Named),
+    /// Print its state, or the part at a JSON Pointer
+    #[command(after_help = "Examples:
+  podium instance state 0198c0de-0000-7000-8000-000000000001
+  podium instance state 0198c0de-0000-7000-8000-000000000001 /count")]
+    State {
+        #[command(flatten)]
+        named: Named,
+        /// A JSON Pointer (RFC 6901)
+        #[arg(default_value = "")]
+        pointer: String,
+    },
+    /// Take no more messages; everything is kept
+    #[command(after_help = "Examples:
+  podium instance stop 0198c0de-0000-7000-8000-000000000001")]
+    Stop(Named),
+    /// Take messages again
+    #[command(after_help = "Examples:
+  podium instance start 0198c0de-0000-7000-8000-000000000001")]
+    Start(Named),
+    /// Remove the instance with all its data
+    #[command(after_help = "Examples:
+  podium instance delete 0198c0de-0000-7000-8000-000000000001")]
+    Delete(Named),
+    /// Run a parked or failed message again
+    #[command(after_help = "Examples:
+  podium instance retry 0198c0de-0000-7000-8000-000000000001 01995d3e")]
+    Retry(Message),
+    /// Give a parked message up
+    #[command(after_help = "Examples:
+  podium instance discard 0198c0de-0000-7000-8000-000000000001 01995d3e")]
+    Discard(Message),
+}
+
+/// An instance on the command line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Named {
+    /// The instance
+    #[arg(value_name = "ID")]
+    instance: InstanceId,
+}
+
+/// A message on the command line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Message {
+    /// The instance
+    #[arg(value_name = "ID")]
+    instance: InstanceId,
+    /// The message's id
+    #[arg(value_name = "MESSAGE", value_parser = message_id)]
+    message: String,
+}
+
+/// Reads a message id.
+pub(crate) fn message_id(text: &str) -> Result<String, String> {
+    check_message_id(text).map_err(|error| error.to_string())?;
+    // A URL drops such segments silently.
+    if matches!(text, "." | "..") { Err("not an id that a URL can hold".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+impl Instance {
+    pub(crate) fn run(self, context: Context<'_>) -> Result<(), Failure> {
+        let (client, output) = (context.client()?, context.output);
+        block_on(async {
+            match self {
+                Self::Create { deployment, config } => {
+                    let config = config.map(|path| input::json_object(&path)).transpose()?;
+                    let body = CreateInstance { deployment_id: deployment, config };
+                    let progress = Progress::spinner("the agent initialises");
+                    let info: InstanceInfo = client.call(Method::POST, &["instances"], Some(&body)).await?;
+                    drop(progress);
+                    if output.is_json() { output.json(&info) } else { output.line(&info.instance_id.to_string()) }
+                }
+                Self::List => list(&client, output).await,
+                Self::Info(Named { instance }) => {
+                    let info: InstanceInfo = client.get(&["instances", &instance.to_string(), "info"]).await?;
+                    if output.is_json() { output.json(&info) } else { show(output, &info) }
+                }
+                Self::State { named, pointer } => {
+                    let path = ["instances", &named.instance.to_string(), "state"];
+                    let state: StateDocument = client.get_with(&path, &[("pointer", pointer)]).await?;
+                    if output.is_json() { output.json(&state) } else { output.pretty(&state.state) }
+                }
+                Self::Stop(Named { instance }) => {
+                    client.order(Method::POST, &["instances", &instance.to_string(), "stop"]).await?;
+                    done(output, instance, "stopped")
+                }
+                Self::Start(Named { instance }) => {
+                    client.order(Method::POST, &["instances", &instance.to_string(), "start"]).await?;
+                    done(output, instance, "started")
+                }
+                Self::Delete(Named { instance }) => {
+                    client.order(Method::DELETE, &["instances", &instance.to_string()]).await?;
+                    done(output, instance, "deleted")
+                }
+                Self::Retry(Message { instance, message }) => {
+                    let path = ["instances", &instance.to_string(), "messages", &message, "retry"];
+                    let receipt: MessageReceipt = client.call(Method::POST, &path, None::<&()>).await?;
+                    if output.is_json() {
+                        return output.json(&receipt);
+                    }
+                    note(&format!("{} runs again", receipt.message_id));
+                    Ok(())
+                }
+                Self::Discard(Message { instance, message }) => {
+                    let path = ["instances", &instance.to_string(), "messages", &message, "discard"];
+                    let cut: ExternalCut = client.call(Method::POST, &path, None::<&()>).await?;
+                    if output.is_json() {
+                        return output.json(&cut);
+                    }
+                    note(&format!("{message} is discarded"));
+                    Ok(())
+                }
+            }
+        })
+    }
+}
+
+fn done(output: &Output, instance: InstanceId, what: &str) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.json(&json!({ "instance_id": instance, "done": what }));
+    }
+    note(&format!("{what} {instance}"));
+    Ok(())
+}
+
+async fn list(client: &Client, output: &Output) -> Result<(), Failure> {
+    let mut instances: Vec<InstanceSummary> = Vec::new();
+    let mut after: Option<InstanceId> = None;
+    loop {
+        let mut query = vec![("limit", PAGE.to_string())];
+        query.extend(after.map(|after| ("after", after.to_string())));
+        let page: InstancePage = client.get_with(&["instances"], &query).await?;
+        let more = page.next.is_some() && !page.instances.is_empty();
+        instances.extend(page.instances);
+        after = page.next;
+        if !more {
+            break;
+        }
+    }
+    if output.is_json() {
+        return output.json(&InstancePage { instances, next: None });
+    }
+    let row = |instance: &InstanceSummary| {
+        let status = instance.status.as_str().to_owned();
+        [instance.instance_id.to_string(), status, instance.deployment_id.to_string(), moment(instance.created_at)]
+    };
+    let rows: Vec<_> = instances.iter().map(row).collect();
+    output.table(["instance", "status", "deployment", "created"], &rows, "there are no instances")
+}
+
+fn show(output: &Output, info: &InstanceInfo) -> Result<(), Failure> {
+    output.fields(&[
+        ("instance", info.instance_id.to_string()),
+        ("deployment", info.deployment_id.to_string()),
+        ("status", info.status.as_str().to_owned()),
+        ("created", moment(info.created_at)),
+        ("cut", info.cut.to_string()),
+        ("state version", info.state_version.to_string()),
+        ("last update", info.last_seq.to_string()),
+        ("inbox", info.inbox.to_string()),
+        ("config", format!("revision {}: {}", info.config_rev, serde_json::Value::from(info.config.clone()))),
+        ("updates", info.ws_url.clone()),
+    ])
+}

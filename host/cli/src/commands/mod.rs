@@ -1,0 +1,55 @@
+//! The commands: a file each. Here is only the way from the arguments to them.
+
+pub(crate) mod build;
+pub(crate) mod chat;
+pub(crate) mod config;
+pub(crate) mod deploy;
+pub(crate) mod deployment;
+pub(crate) mod doctor;
+pub(crate) mod files;
+mod input;
+pub(crate) mod instance;
+pub(crate) mod logs;
+pub(crate) mod status;
+pub(crate) mod token;
+pub(crate) mod up;
+
+use crate::args::{Cli, Command, Global};
+use crate::client::Client;
+use crate::exit::Failure;
+use crate::output::Output;
+
+/// What every command has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    /// The global options.
+    pub(crate) global: &'a Global,
+    /// Where it prints.
+    pub(crate) output: &'a Output,
+}
+
+impl Context<'_> {
+    /// The server that the options name.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Client::new(self.global)
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
+    let context = Context { global: &cli.global, output };
+    match cli.command {
+        Command::Up(up) => up.run(context),
+        Command::Token(token) => token.run(context),
+        Command::Build(build) => build.run(context),
+        Command::Deploy(deploy) => deploy.run(context),
+        Command::Deployment(deployment) => deployment.run(context),
+        Command::Instance(instance) => instance.run(context),
+        Command::Chat(chat) => chat.run(context),
+        Command::Files(files) => files.run(context),
+        Command::Logs(logs) => logs.run(context),
+        Command::Config(config) => config.run(context),
+        Command::Status(status) => status.run(context),
+        Command::Doctor(doctor) => doctor.run(context),
+    }
+}

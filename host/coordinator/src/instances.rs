@@ -1,0 +1,141 @@
+//! The table of active instances: from an id to the owner that holds it.
+//!
+//! Owns the rule that there is at most one owner for an instance. A command is handed over under the table's lock, and
+//! an owner leaves only while nothing waits for it, so no command is lost between two owners.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use podium_wire::rest::InstanceStatus;
+use podium_wire::{ErrorCode, InstanceId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::error::Error;
+use crate::host::Parts;
+use crate::hub::Hub;
+use crate::logs::Logs;
+use crate::owner::{COMMANDS_MAX, Command, Opening, Owner, Reply};
+
+/// What an owner shows of itself without being asked.
+#[derive(Debug)]
+pub struct Shown {
+    /// Where its updates go.
+    pub hub: Hub,
+    /// Where its agent's log goes.
+    pub logs: Logs,
+    /// Its status, as last told.
+    pub status: watch::Sender<InstanceStatus>,
+}
+
+/// An owner, seen from outside.
+#[derive(Debug, Clone)]
+struct Entry {
+    commands: mpsc::Sender<Command>,
+    shown: Arc<Shown>,
+}
+
+/// Active instances.
+#[derive(Debug, Default)]
+pub struct Instances {
+    owners: Mutex<HashMap<InstanceId, Entry>>,
+}
+
+impl Instances {
+    fn lock(&self) -> MutexGuard<'_, HashMap<InstanceId, Entry>> {
+        // Nothing that runs under the lock leaves it half-changed.
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many are active.
+    pub fn active(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The status of an active instance.
+    pub fn status(&self, id: InstanceId) -> Option<InstanceStatus> {
+        self.lock().get(&id).map(|owner| *owner.shown.status.borrow())
+    }
+
+    /// Changes each time an active instance's log has been written.
+    pub fn log_changes(&self, id: InstanceId) -> Option<watch::Receiver<u64>> {
+        self.lock().get(&id).map(|owner| owner.shown.logs.written())
+    }
+
+    /// Hands a command to the instance's owner, which is opened when there is none. Never waits.
+    pub fn send(&self, parts: &Arc<Parts>, id: InstanceId, command: Command) {
+        let mut owners = self.lock();
+        let owner = match owners.get(&id) {
+            Some(owner) if !owner.commands.is_closed() => owner.clone(),
+            _ if parts.shutdown.has_begun() => {
+                drop(owners);
+                return command.refuse(Error::Stopping);
+            }
+            _ => {
+                let owner = spawn(parts, id, Opening::Stored);
+                owners.insert(id, owner.clone());
+                owner
+            }
+        };
+        let refused = owner.commands.try_send(command);
+        drop(owners);
+        match refused {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(command)) => {
+                command.refuse(Error::coded(ErrorCode::Busy, "too many requests wait for this instance"));
+            }
+            Err(mpsc::error::TrySendError::Closed(command)) => command.refuse(Error::Stopping),
+        }
+    }
+
+    /// Sends a command and waits for its answer.
+    pub async fn ask<T>(
+        &self,
+        parts: &Arc<Parts>,
+        id: InstanceId,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(parts, id, command(reply));
+        answer.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Starts the owner of an instance that has just been made.
+    pub fn adopt(&self, parts: &Arc<Parts>, id: InstanceId, opening: Opening) {
+        let owner = spawn(parts, id, opening);
+        self.lock().insert(id, owner);
+    }
+
+    /// Opens an instance that may have unfinished rows, without asking it anything.
+    pub fn wake(&self, parts: &Arc<Parts>, id: InstanceId) {
+        let mut owners = self.lock();
+        owners.entry(id).or_insert_with(|| spawn(parts, id, Opening::Stored));
+    }
+
+    /// Removes an owner that has nothing to do; false when a command has come for it.
+    pub fn remove_if_idle(&self, id: InstanceId, commands: &mpsc::Receiver<Command>) -> bool {
+        let mut owners = self.lock();
+        let idle = commands.is_empty();
+        if idle {
+            owners.remove(&id);
+        }
+        idle
+    }
+
+    /// Removes an owner that takes no more commands.
+    pub fn forget(&self, id: InstanceId) {
+        self.lock().remove(&id);
+    }
+}
+
+fn spawn(parts: &Arc<Parts>, id: InstanceId, opening: Opening) -> Entry {
+    let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+    let shown =
+        Arc::new(Shown { hub: Hub::new(id), logs: Logs::new(), status: watch::Sender::new(InstanceStatus::Resting) });
+    let (task_parts, task_shown) = (Arc::clone(parts), Arc::clone(&shown));
+    parts.shutdown.task("instance owner", async move {
+        if let Some(owner) = Owner::open(task_parts, id, opening, task_shown, commands).await {
+            owner.run().await;
+        }
+    });
+    Entry { commands: sender, shown }
+}

@@ -1,0 +1,121 @@
+//! What an instance's owner task can be asked to do.
+//!
+//! Each command carries the place for its answer; an answer that nobody waits for any more is dropped.
+
+use std::sync::Arc;
+
+use podium_store::Outcome;
+use podium_wire::message::MessageContent;
+use podium_wire::rest::{ConfigDocument, InstanceInfo, InstanceStatus, MessageReceipt};
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+use crate::files::FileChange;
+use crate::hub::{Client, Hub};
+use crate::instances::Shown;
+
+/// The place for an answer.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// A message to accept.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The authenticated principal.
+    pub sender: String,
+    /// Its id, checked.
+    pub id: String,
+    /// What is said.
+    pub content: MessageContent,
+    /// `ws` or `http`.
+    pub channel: &'static str,
+}
+
+/// Where the acknowledgement goes.
+#[derive(Debug)]
+pub enum Ack {
+    /// To the connection that sent the message, ahead of the turn's updates.
+    Client(Arc<Client>),
+    /// To a waiting request.
+    Reply(Reply<Receipt>),
+}
+
+/// An accepted message.
+#[derive(Debug)]
+pub struct Receipt {
+    /// What is answered at once.
+    pub receipt: MessageReceipt,
+    /// Resolves when the message's turn has ended.
+    pub outcome: oneshot::Receiver<Outcome>,
+}
+
+/// The committed state of an instance.
+#[derive(Debug)]
+pub struct StateView {
+    /// The document.
+    pub state: Arc<Value>,
+    /// Patches applied.
+    pub version: u64,
+    /// The cut it belongs to.
+    pub cut: u64,
+}
+
+/// A command to an owner.
+#[derive(Debug)]
+pub enum Command {
+    /// Opens the instance and answers what it shows.
+    Open(Reply<Arc<Shown>>),
+    /// Writes the log lines that have been gathered.
+    FlushLogs(Reply<()>),
+    /// Accepts a message.
+    Accept(Incoming, Ack),
+    /// Answers everything that fits on a page; the `ws_url` is the route's.
+    Info(Reply<InstanceInfo>),
+    /// Answers the committed state.
+    State(Reply<StateView>),
+    /// Answers the configuration in force.
+    Config(Reply<ConfigDocument>),
+    /// Sets the configuration, through `on-config-change`.
+    SetConfig {
+        /// The document, whole.
+        config: Map<String, Value>,
+        /// The revision it was made from.
+        if_revision: Option<u64>,
+        /// The authenticated principal.
+        sender: String,
+        /// The new document.
+        reply: Reply<ConfigDocument>,
+    },
+    /// Ends the running turn.
+    Interrupt(Reply<()>),
+    /// Takes no more messages.
+    Stop(Reply<InstanceStatus>),
+    /// Takes messages again.
+    Start(Reply<InstanceStatus>),
+    /// Runs a parked or failed message again.
+    Retry(String, Reply<MessageReceipt>),
+    /// Gives a parked message up.
+    Discard(String, Reply<u64>),
+    /// Changes a workspace file; answers the cut.
+    Write(FileChange, Reply<u64>),
+    /// Removes the instance and its data.
+    Delete(Reply<()>),
+}
+
+impl Command {
+    /// Answers the command with a failure.
+    pub fn refuse(self, error: Error) {
+        match self {
+            Self::Open(reply) => drop(reply.send(Err(error))),
+            Self::Accept(_, Ack::Reply(reply)) => drop(reply.send(Err(error))),
+            Self::Accept(_, Ack::Client(client)) => Hub::reply_error(&client, error.into()),
+            Self::Info(reply) => drop(reply.send(Err(error))),
+            Self::State(reply) => drop(reply.send(Err(error))),
+            Self::Config(reply) | Self::SetConfig { reply, .. } => drop(reply.send(Err(error))),
+            Self::Stop(reply) | Self::Start(reply) => drop(reply.send(Err(error))),
+            Self::Retry(_, reply) => drop(reply.send(Err(error))),
+            Self::Discard(_, reply) | Self::Write(_, reply) => drop(reply.send(Err(error))),
+            Self::Interrupt(reply) | Self::Delete(reply) | Self::FlushLogs(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}

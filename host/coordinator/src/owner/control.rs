@@ -1,0 +1,106 @@
+//! What people do with an instance besides talking to it: look, interrupt, stop, start, write a file, delete.
+
+use std::sync::Arc;
+
+use podium_runtime::StopReason;
+use podium_store::CutKind;
+use podium_wire::ErrorCode;
+use podium_wire::frames::CloseCode;
+use podium_wire::rest::{InstanceInfo, InstanceStatus};
+use podium_wire::updates::StatusEvent;
+
+use super::{Owner, Reply, StateView};
+use crate::error::Error;
+use crate::files::{FileChange, Workspace};
+
+impl Owner {
+    pub(super) fn info(&self) -> InstanceInfo {
+        InstanceInfo {
+            instance_id: self.id,
+            deployment_id: self.core.component.clone(),
+            status: self.status(),
+            cut: self.core.cut,
+            config: self.core.config.as_object().cloned().unwrap_or_default(),
+            config_rev: self.core.config_rev,
+            state_version: self.core.state_version,
+            last_seq: self.core.last_seq,
+            inbox: self.queue.len() as u64,
+            created_at: self.core.created_at,
+            ws_url: String::new(),
+        }
+    }
+
+    pub(super) fn state_view(&self) -> StateView {
+        StateView { state: Arc::clone(&self.core.state), version: self.core.state_version, cut: self.core.cut }
+    }
+
+    /// Ends the running turn: it leaves an error cut `interrupted`.
+    pub(super) fn interrupt(&self) -> Result<(), Error> {
+        match &self.running {
+            Some(running) => {
+                running.stop.stop(StopReason::Interrupt);
+                Ok(())
+            }
+            None => Err(Error::coded(ErrorCode::NoActiveTurn, "no turn is running")),
+        }
+    }
+
+    /// Takes no more messages. A running turn is set aside without a cut and runs again after `start`.
+    pub(super) async fn stop(&mut self) -> Result<InstanceStatus, Error> {
+        if !self.core.stopped {
+            self.store.set_stopped(true).await?;
+            self.core.stopped = true;
+            if let Some(running) = &self.running {
+                running.stop.stop(StopReason::HostStop);
+            }
+            self.tell_status(InstanceStatus::Stopped, StatusEvent::Stopped);
+        }
+        Ok(InstanceStatus::Stopped)
+    }
+
+    /// Takes messages again.
+    pub(super) async fn start(&mut self) -> Result<InstanceStatus, Error> {
+        if self.core.stopped {
+            self.store.set_stopped(false).await?;
+            self.core.stopped = false;
+            self.tell_status(self.status(), StatusEvent::Started);
+            self.start_next().await;
+        }
+        Ok(self.status())
+    }
+
+    /// Changes a file between turns: a cut `external` before the answer.
+    pub(super) async fn write_file(&mut self, change: FileChange) -> Result<u64, Error> {
+        if self.running.is_some() {
+            return Err(Error::coded(ErrorCode::TurnActive, "a turn is running"));
+        }
+        if self.stopping {
+            return Err(Error::Stopping);
+        }
+        self.mark_active().await?;
+        let path = self.store.workspace();
+        let applied = podium_kit::spawn::blocking(move || Workspace::open(&path)?.apply(change));
+        applied.await.map_err(|_| Error::Stopping)??;
+        self.cut_without_turn(CutKind::External, None, None).await
+    }
+
+    /// Removes the instance with its data, and ends.
+    pub(super) async fn delete(mut self, reply: Reply<()>) {
+        if let Some(running) = self.running.take() {
+            running.stop.stop(StopReason::HostStop);
+            // The guest holds the workspace until it is dropped.
+            running.end.await;
+            self.parts.metrics.turn_ended();
+        }
+        self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminating);
+        let result = self.parts.store.delete(self.id).await;
+        self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminated);
+        self.shown.hub.close(CloseCode::Moved);
+        self.parts.instances.forget(self.id);
+        self.commands.close();
+        drop(reply.send(result.map_err(Error::from)));
+        while let Some(command) = self.commands.recv().await {
+            command.refuse(Error::InstanceNotFound(self.id));
+        }
+    }
+}

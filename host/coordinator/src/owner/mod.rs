@@ -1,0 +1,302 @@
+//! The owner of one instance: one task, one inbox of commands, one turn at a time.
+//!
+//! Owns the instance's committed values in memory while it is active; the databases are the truth. Everything that
+//! changes an instance passes here, in order. Must never block: guests, databases and files are awaited elsewhere.
+
+mod commands;
+mod config;
+mod control;
+mod messages;
+mod open;
+mod row;
+mod turn_end;
+mod turn_start;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use podium_capabilities::turn::Turn;
+use podium_runtime::{StopHandle, StopReason, TurnEnd};
+use podium_store::{InstanceStore, Outcome};
+use podium_wire::rest::InstanceStatus;
+use podium_wire::{DeploymentId, InstanceId};
+use serde_json::{Map, Value};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::agents::LoadedAgent;
+use crate::error::Error;
+use crate::host::Parts;
+use crate::hub::Position;
+use crate::instances::Shown;
+use crate::logs::FLUSH_MS;
+use crate::ports::WaitFlag;
+
+pub(crate) use commands::{Ack, Command, Incoming, Receipt, Reply, StateView};
+pub(crate) use config::check_size as check_config_size;
+pub(crate) use messages::HOST_SENDER;
+pub(crate) use open::Opening;
+pub(crate) use row::Row;
+
+/// Commands that may wait for an owner: a full inbox and as many questions about it.
+pub(crate) const COMMANDS_MAX: usize = 1024;
+
+/// How long an owner without work or clients stays, milliseconds: long enough for a conversation's next message to
+/// find its databases open, short enough that resting costs nothing.
+const IDLE_MS: u64 = 10_000;
+
+/// How long a running turn may go on after the host began to stop (TURN.md §6).
+const STOP_GRACE_MS: u64 = 10_000;
+
+/// How long a turn must wait before its count of deaths is written as 0. A death in a shorter wait counts; writing at each short
+/// wait would cost two transactions for every page of history that an agent reads.
+const WAIT_SETTLED_MS: u64 = 100;
+
+/// The committed values of an instance.
+#[derive(Debug)]
+pub struct Core {
+    /// When it was made.
+    pub created_at: u64,
+    /// The code it runs.
+    pub component: DeploymentId,
+    /// True when it takes no messages.
+    pub stopped: bool,
+    /// The last cut.
+    pub cut: u64,
+    /// The state document.
+    pub state: Arc<Value>,
+    /// Patches applied.
+    pub state_version: u64,
+    /// The last durable update.
+    pub last_seq: u64,
+    /// The last turn.
+    pub last_turn: u64,
+    /// The configuration, an object.
+    pub config: Arc<Value>,
+    /// Its revision.
+    pub config_rev: u64,
+}
+
+/// What a cut needs to know of the attempt that ended.
+struct Attempt {
+    row: Row,
+    number: u64,
+    turn: Turn,
+    /// The configuration that becomes true with the turn's cut.
+    new_config: Option<Map<String, Value>>,
+}
+
+/// The turn that runs.
+struct Running {
+    attempt: Attempt,
+    stop: StopHandle,
+    end: Pin<Box<dyn Future<Output = TurnEnd> + Send>>,
+    wait: Arc<WaitFlag>,
+    /// True while the count of deaths in the database is 0 because the turn waits.
+    forgiven: bool,
+}
+
+/// Where a message's outcome is waited for, by its place in the inbox.
+pub(crate) type Waiters = HashMap<u64, Vec<oneshot::Sender<Outcome>>>;
+
+/// The owner's task.
+pub(crate) struct Owner {
+    parts: Arc<Parts>,
+    id: InstanceId,
+    store: InstanceStore,
+    shown: Arc<Shown>,
+    core: Core,
+    agent: Option<Arc<LoadedAgent>>,
+    queue: VecDeque<Row>,
+    parked: bool,
+    running: Option<Running>,
+    waiters: Waiters,
+    commands: mpsc::Receiver<Command>,
+    /// True once host.db knows that this instance may have unfinished rows.
+    active: bool,
+    stopping: bool,
+    wait_changed: Arc<Notify>,
+}
+
+/// What the owner does next.
+enum Event {
+    Command(Option<Box<Command>>),
+    TurnEnd(TurnEnd),
+    WaitChanged,
+    WaitSettled,
+    LogsDue,
+    Idle,
+    HostStops,
+    GraceOver,
+}
+
+impl Owner {
+    /// Runs until the instance rests, is deleted, or the host stops.
+    pub(crate) async fn run(mut self) {
+        self.start_next().await;
+        let mut grace: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        loop {
+            match self.next_event(grace.as_mut()).await {
+                Event::Command(Some(command)) => {
+                    if let Some(reply) = self.handle(*command).await {
+                        return self.delete(reply).await;
+                    }
+                }
+                Event::Command(None) => return self.leave().await,
+                Event::TurnEnd(end) => {
+                    self.end_turn(end).await;
+                    self.start_next().await;
+                    self.flush_logs().await;
+                }
+                Event::WaitChanged => self.wait_changed().await,
+                Event::WaitSettled => self.wait_settled().await,
+                Event::LogsDue => self.flush_logs().await,
+                Event::Idle => {
+                    if self.rest().await {
+                        return;
+                    }
+                }
+                Event::HostStops => {
+                    self.stopping = true;
+                    grace = Some(Box::pin(tokio::time::sleep(Duration::from_millis(STOP_GRACE_MS))));
+                }
+                Event::GraceOver => {
+                    grace = None;
+                    if let Some(running) = &self.running {
+                        running.stop.stop(StopReason::HostStop);
+                    }
+                }
+            }
+            self.show_status();
+            if self.stopping && self.running.is_none() {
+                return self.leave().await;
+            }
+        }
+    }
+
+    /// Waits for whatever comes first. A turn's end goes before commands, so that what they see is committed.
+    async fn next_event(&mut self, grace: Option<&mut Pin<Box<tokio::time::Sleep>>>) -> Event {
+        let idle = self.running.is_none() && self.queue.is_empty() && self.shown.hub.clients() == 0;
+        let idle_after = Duration::from_millis(IDLE_MS);
+        let shutdown = &self.parts.shutdown;
+        let waiting = self.running.as_ref().is_some_and(|running| running.wait.is_waiting() && !running.forgiven);
+        let end = async {
+            match &mut self.running {
+                Some(running) => running.end.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
+        let grace_over = async {
+            match grace {
+                Some(sleep) => sleep.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            end = end => Event::TurnEnd(end),
+            () = grace_over => Event::GraceOver,
+            command = self.commands.recv() => Event::Command(command.map(Box::new)),
+            () = self.wait_changed.notified() => Event::WaitChanged,
+            () = self.shown.logs.due(Duration::from_millis(FLUSH_MS)) => Event::LogsDue,
+            () = tokio::time::sleep(Duration::from_millis(WAIT_SETTLED_MS)), if waiting => Event::WaitSettled,
+            () = shutdown.begun(), if !self.stopping => Event::HostStops,
+            () = tokio::time::sleep(idle_after), if idle => Event::Idle,
+        }
+    }
+
+    /// Does one command; a delete hands its reply back, because it ends the owner.
+    async fn handle(&mut self, command: Command) -> Option<Reply<()>> {
+        match command {
+            Command::Open(reply) => answer(reply, Ok(Arc::clone(&self.shown))),
+            Command::FlushLogs(reply) => {
+                self.flush_logs().await;
+                answer(reply, Ok(()));
+            }
+            Command::Info(reply) => answer(reply, Ok(self.info())),
+            Command::State(reply) => answer(reply, Ok(self.state_view())),
+            Command::Config(reply) => answer(reply, Ok(self.config_document())),
+            Command::Accept(incoming, ack) => self.accept(incoming, ack).await,
+            Command::SetConfig { config, if_revision, sender, reply } => {
+                self.set_config(config, if_revision, sender, reply).await;
+            }
+            Command::Interrupt(reply) => answer(reply, self.interrupt()),
+            Command::Stop(reply) => answer(reply, self.stop().await),
+            Command::Start(reply) => answer(reply, self.start().await),
+            Command::Retry(id, reply) => answer(reply, self.retry(&id).await),
+            Command::Discard(id, reply) => answer(reply, self.discard(&id).await),
+            Command::Write(change, reply) => answer(reply, self.write_file(change).await),
+            Command::Delete(reply) => return Some(reply),
+        }
+        None
+    }
+
+    /// The status that everybody is told.
+    fn status(&self) -> InstanceStatus {
+        match &self.running {
+            Some(running) if running.wait.is_waiting() => InstanceStatus::Waiting,
+            Some(_) => InstanceStatus::Running,
+            None if self.core.stopped => InstanceStatus::Stopped,
+            None if self.parked => InstanceStatus::Parked,
+            None => InstanceStatus::Resting,
+        }
+    }
+
+    /// Shows the status to those who do not ask the owner.
+    fn show_status(&self) {
+        self.shown.status.send_replace(self.status());
+    }
+
+    fn position(&self) -> Position {
+        Position { last_seq: self.core.last_seq, state_version: self.core.state_version, cut: self.core.cut }
+    }
+
+    /// Tells host.db that this instance may have unfinished rows, before the first one is written.
+    async fn mark_active(&mut self) -> Result<(), Error> {
+        if !self.active {
+            self.store.mark_active().await?;
+            self.active = true;
+        }
+        Ok(())
+    }
+
+    async fn flush_logs(&mut self) {
+        if let Err(error) = self.shown.logs.flush(&self.store).await {
+            tracing::warn!(instance = %self.id, %error, "an agent's log cannot be written");
+        }
+    }
+
+    /// Ends the owner of an instance that has nothing to do; false when a command came in the meantime.
+    async fn rest(&mut self) -> bool {
+        self.flush_logs().await;
+        if self.active && !self.parked {
+            if let Err(error) = self.store.mark_resting().await {
+                tracing::warn!(instance = %self.id, %error, "an instance cannot be marked as resting");
+            }
+            self.active = false;
+        }
+        self.parts.instances.remove_if_idle(self.id, &self.commands)
+    }
+
+    /// Ends the owner because the host stops.
+    async fn leave(&mut self) {
+        self.commands.close();
+        while let Some(command) = self.commands.recv().await {
+            command.refuse(Error::Stopping);
+        }
+        self.flush_logs().await;
+        self.shown.hub.close(podium_wire::frames::CloseCode::Shutdown);
+        if self.queue.is_empty() && self.active {
+            // Only spares the next start a look at this instance.
+            drop(self.store.mark_resting().await);
+        }
+        self.parts.instances.forget(self.id);
+    }
+}
+
+/// Answers, whether or not somebody still waits.
+fn answer<T>(reply: Reply<T>, result: Result<T, Error>) {
+    drop(reply.send(result));
+}

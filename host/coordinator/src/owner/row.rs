@@ -1,0 +1,56 @@
+//! An inbox row as the owner holds it: what the store tells of it, and whether its turn has begun already.
+
+use podium_store::{InboxRow, NewRow, OpenTurn, RowKind, RowStatus, TurnStart};
+
+/// A row that waits or runs.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its place in the inbox.
+    pub seq: u64,
+    /// The message's id.
+    pub id: String,
+    /// What it asks for.
+    pub kind: RowKind,
+    /// Its body as JSON.
+    pub body: String,
+    /// Attempts that count against it, the running one included.
+    pub attempts: u32,
+    /// Its turn, once one has begun.
+    pub turn: Option<OpenTurn>,
+    /// Failed too often; waits for a person.
+    pub parked: bool,
+    /// The attempt that was written together with the row and has not been run yet.
+    begun: Option<TurnStart>,
+}
+
+impl Row {
+    /// A row that has just been accepted.
+    pub fn accepted(seq: u64, new: NewRow) -> Self {
+        let NewRow { id, kind, body, start, .. } = new;
+        let attempts = u32::from(start.is_some());
+        Self { seq, id, kind, body, attempts, turn: None, parked: false, begun: start }
+    }
+
+    /// Takes the attempt that was written with the row.
+    pub fn take_begun(&mut self) -> Option<TurnStart> {
+        self.begun.take()
+    }
+
+    /// True when as many attempts have died as may; an attempt that has not run yet has not died.
+    pub fn is_used_up(&self, attempts_max: u32) -> bool {
+        self.begun.is_none() && self.attempts >= attempts_max
+    }
+
+    /// The attempt at its turn, 0 before the first.
+    pub fn attempt(&self) -> u32 {
+        self.turn.as_ref().map_or(0, |turn| turn.attempt)
+    }
+}
+
+impl From<InboxRow> for Row {
+    fn from(row: InboxRow) -> Self {
+        let parked = row.status == RowStatus::Parked;
+        let InboxRow { seq, id, kind, body, attempts, turn, .. } = row;
+        Self { seq, id, kind, body, attempts, turn, parked, begun: None }
+    }
+}

@@ -1,0 +1,216 @@
+//! The end of a turn: the one cut (TURN.md §3), then everybody is told.
+//!
+//! Nothing of a turn is true before `InstanceStore::cut` has answered; nothing is told as durable before.
+
+use podium_capabilities::turn::{DurableUpdate, TurnOutput};
+use podium_runtime::TurnEnd;
+use podium_store::{CutKind, CutRequest, NewUpdate, Outcome, RowKind};
+use podium_wire::message::{Message, Role};
+use podium_wire::updates::{CutMade, StatusEvent, Update, UpdateBody};
+use podium_wire::{ErrorCode, WireError};
+use serde_json::Value;
+use std::sync::Arc;
+
+use super::row::Row;
+use super::{Attempt, Owner, Running};
+use crate::error::Error;
+
+impl Owner {
+    /// The guest is gone; what it did becomes true, or not at all.
+    pub(super) async fn end_turn(&mut self, end: TurnEnd) {
+        let Some(Running { attempt, .. }) = self.running.take() else { return };
+        self.parts.metrics.turn_ended();
+        let result = match end {
+            TurnEnd::HostStopped => {
+                self.set_aside(attempt).await;
+                return;
+            }
+            TurnEnd::Completed => self.complete(&attempt).await,
+            TurnEnd::Failed(error) => self.fail(&attempt, error).await,
+        };
+        match result {
+            Ok(outcome) => {
+                self.queue.pop_front();
+                let event = if outcome.error.is_none() { StatusEvent::TurnComplete } else { StatusEvent::TurnError };
+                self.resolve(attempt.row.seq, &outcome);
+                self.tell_status(self.status(), event);
+            }
+            Err(error) => {
+                // The cut did not become true: the row is still first and will be run again as the next attempt.
+                tracing::error!(instance = %self.id, %error, "a cut cannot be made");
+                self.shown.hub.abandon();
+                if let Some(row) = self.queue.front_mut() {
+                    row.attempts = attempt.row.attempts;
+                }
+                let parked = self.park("its cut cannot be made").await;
+                if let Err(error) = parked {
+                    tracing::error!(instance = %self.id, %error, "a message cannot be parked");
+                    self.parked = true;
+                }
+            }
+        }
+    }
+
+    /// The host stops, or the instance was stopped: the row runs again later, and this attempt does not count.
+    async fn set_aside(&mut self, attempt: Attempt) {
+        self.shown.hub.abandon();
+        let attempts = attempt.row.attempts.saturating_sub(1);
+        self.write_attempts(attempt.row.seq, attempts).await;
+        if let Some(row) = self.queue.front_mut() {
+            *row = attempt.row;
+            row.attempts = attempts;
+        }
+    }
+
+    async fn complete(&mut self, attempt: &Attempt) -> Result<Outcome, Error> {
+        let TurnOutput { updates, patches, state, state_version, texts, text, last_n } = attempt.turn.complete();
+        let mut request = self.empty_cut(kind_of(attempt.row.kind));
+        request.turn = Some(attempt.number);
+        request.attempt = attempt.row.attempt();
+        request.inbox_seq = Some(attempt.row.seq);
+        request.patches = patches;
+        request.state_after = Arc::clone(&state);
+        request.state_version = state_version;
+        request.messages = spoken(&attempt.row, &texts);
+        request.updates = rows(updates, request.at);
+        if let Some(config) = &attempt.new_config {
+            request.config = Some((self.core.config_rev + 1, Value::Object(config.clone()).to_string()));
+        }
+        let through_n = last_n;
+        let cut = self.commit_through(request, Some(&attempt.row), Vec::new(), through_n).await?;
+        if let Some(config) = &attempt.new_config {
+            self.core.config = Arc::new(Value::Object(config.clone()));
+            self.core.config_rev += 1;
+        }
+        Ok(Outcome { cut, text: Some(text), error: None })
+    }
+
+    async fn fail(&mut self, attempt: &Attempt, error: WireError) -> Result<Outcome, Error> {
+        let error = if attempt.row.kind == RowKind::ConfigChange && error.known_code() == Some(ErrorCode::GuestError) {
+            WireError::new(ErrorCode::ConfigRefused, error.message)
+        } else {
+            error
+        };
+        let output = attempt.turn.fail(&error);
+        let mut request = self.empty_cut(CutKind::Error);
+        request.turn = Some(attempt.number);
+        request.attempt = attempt.row.attempt();
+        request.inbox_seq = Some(attempt.row.seq);
+        request.messages = spoken(&attempt.row, &[]);
+        request.updates = rows(output.updates, request.at);
+        request.error = Some(error.clone());
+        let unseen = request.updates.clone();
+        let cut = self.commit_through(request, Some(&attempt.row), unseen, output.last_n).await?;
+        Ok(Outcome { cut, text: None, error: Some(error) })
+    }
+
+    /// A cut that changes nothing yet.
+    pub(super) fn empty_cut(&self, kind: CutKind) -> CutRequest {
+        CutRequest {
+            kind,
+            parent: self.core.cut,
+            turn: None,
+            attempt: 0,
+            inbox_seq: None,
+            patches: Vec::new(),
+            state_after: Arc::clone(&self.core.state),
+            state_version: self.core.state_version,
+            messages: Vec::new(),
+            updates: Vec::new(),
+            config: None,
+            component: None,
+            workspace_root: None,
+            workspace_version: None,
+            error: None,
+            stopped: None,
+            at: self.parts.clock.now_ms(),
+        }
+    }
+
+    /// Makes a cut outside a turn and tells everybody.
+    pub(super) async fn commit(&mut self, request: CutRequest, row: Option<&Row>) -> Result<u64, Error> {
+        let unseen = request.updates.clone();
+        let through_n = unseen.last().and_then(|update| update.n).unwrap_or(0);
+        self.commit_through(request, row, unseen, through_n).await
+    }
+
+    /// Makes a cut: the databases first, then the values in memory, then the clients. `unseen` are those of its updates
+    /// that clients have not seen live.
+    async fn commit_through(
+        &mut self,
+        request: CutRequest,
+        row: Option<&Row>,
+        unseen: Vec<NewUpdate>,
+        through_n: u64,
+    ) -> Result<u64, Error> {
+        let (state, state_version, at) = (Arc::clone(&request.state_after), request.state_version, request.at);
+        let count = request.updates.len();
+        let made = self.store.cut(request).await?;
+        self.core.cut = made.cut;
+        self.core.state = state;
+        self.core.state_version = state_version;
+        if let Some(last) = made.last_seq {
+            self.core.last_seq = last;
+        }
+        let turn = row.and_then(|row| row.turn.as_ref());
+        let message_id = row.filter(|row| row.kind == RowKind::Message).map(|row| row.id.clone());
+        // Unseen updates are the last ones of the cut.
+        let first_unseen = made.last_seq.map_or(0, |last| last + 1 - unseen.len() as u64);
+        debug_assert!(unseen.len() <= count);
+        let with_seq = unseen
+            .into_iter()
+            .zip(first_unseen..)
+            .map(|(update, seq)| Update {
+                event_type: update.event_type,
+                seq: Some(seq),
+                turn_id: turn.map(|turn| turn.turn_id.clone()),
+                attempt: turn.map(|turn| turn.attempt),
+                n: update.n,
+                message_id: message_id.clone(),
+                ts: update.at,
+                content: update.content,
+            })
+            .collect();
+        let told = CutMade {
+            cut: made.cut,
+            turn_id: turn.map(|turn| turn.turn_id.clone()),
+            attempt: turn.map(|turn| turn.attempt),
+            through_n,
+            first_seq: made.first_seq,
+            last_seq: made.last_seq,
+        };
+        self.shown.hub.cut(&told, with_seq, self.position(), at);
+        Ok(made.cut)
+    }
+}
+
+/// The kind of cut that a row's turn makes when it ends well.
+fn kind_of(kind: RowKind) -> CutKind {
+    match kind {
+        RowKind::Init => CutKind::Init,
+        RowKind::Message => CutKind::Turn,
+        RowKind::ConfigChange => CutKind::Config,
+    }
+}
+
+/// What was said in a turn, in order: the message that came in, then the agent's texts.
+pub(super) fn spoken(row: &Row, texts: &[String]) -> Vec<(Role, String)> {
+    let heard = match row.kind {
+        RowKind::Message => serde_json::from_str::<Message>(&row.body).ok(),
+        RowKind::Init | RowKind::ConfigChange => None,
+    };
+    let heard = heard.map(|message| (message.role, message.text));
+    heard.into_iter().chain(texts.iter().map(|text| (Role::Assistant, text.clone()))).collect()
+}
+
+/// The one durable update of a cut that failed outside a guest.
+pub(super) fn error_update(error: &WireError, at: u64) -> NewUpdate {
+    let (event_type, content) = UpdateBody::Error(error.clone()).encode();
+    NewUpdate { n: None, event_type, content, at }
+}
+
+/// A turn's durable updates as rows.
+fn rows(updates: Vec<DurableUpdate>, at: u64) -> Vec<NewUpdate> {
+    let row = |DurableUpdate { n, event_type, content }| NewUpdate { n: Some(n), event_type, content, at };
+    updates.into_iter().map(row).collect()
+}

@@ -1,0 +1,268 @@
+//! The beginning of a turn: which row, which attempt, and the guest that is borrowed for it.
+
+use std::sync::Arc;
+
+use podium_capabilities::ports::Ports;
+use podium_capabilities::turn::{Turn, TurnSpec};
+use podium_runtime::{Call, stop_pair};
+use podium_store::{Began, CutKind, OpenTurn, RowKind, TurnStart};
+use podium_wire::message::Message;
+use podium_wire::rest::{Hook, InstanceStatus};
+use podium_wire::updates::{StatusChange, StatusEvent, TurnKind, UpdateBody};
+use serde_json::Value;
+
+use super::config::{ConfigRow, changes};
+use super::row::Row;
+use super::{Attempt, Owner, Running};
+use crate::agents::LoadedAgent;
+use crate::error::Error;
+use crate::ports::{HubSink, LogLines, StoreHistory, TurnSnapshots, WaitFlag};
+
+/// What is to be done with the first row.
+enum Next {
+    /// Nothing: no row, or something is in the way.
+    Nothing,
+    /// It has died too often.
+    Park,
+    /// It needs no guest.
+    ConfigWithoutHook,
+    /// Run it.
+    Run,
+}
+
+/// Decides without doing: the rules of TURN.md §6 in one place.
+fn next(owner: &Owner, agent: &LoadedAgent, row: &Row) -> Next {
+    if row.parked {
+        Next::Nothing
+    } else if row.is_used_up(agent.attempts_max()) {
+        Next::Park
+    } else if row.kind == RowKind::ConfigChange && !agent.has(Hook::OnConfigChange) {
+        Next::ConfigWithoutHook
+    } else if owner.stopping {
+        Next::Nothing
+    } else {
+        Next::Run
+    }
+}
+
+impl Owner {
+    /// Starts the first row's turn, if there is one and nothing runs.
+    pub(super) async fn start_next(&mut self) {
+        while self.running.is_none() && !self.core.stopped && !self.parked {
+            let Some(row) = self.queue.front().cloned() else { return };
+            let step = match self.load_agent().await {
+                Ok(agent) => match next(self, &agent, &row) {
+                    Next::Nothing => return,
+                    Next::Park => self.park("its attempts died with the host too often").await,
+                    Next::ConfigWithoutHook => self.set_config_without_hook(&row).await,
+                    Next::Run => self.start_turn(&agent, row).await,
+                },
+                Err(error) => self.park(&error.to_string()).await,
+            };
+            if let Err(error) = step {
+                // The row stays first and unfinished: the next command or start tries again.
+                tracing::error!(instance = %self.id, %error, "a turn cannot be started");
+                return;
+            }
+        }
+    }
+
+    /// The code this instance runs, loaded.
+    pub(super) async fn load_agent(&mut self) -> Result<Arc<LoadedAgent>, Error> {
+        if let Some(agent) = &self.agent {
+            return Ok(Arc::clone(agent));
+        }
+        let component = &self.core.component;
+        let agent = self
+            .parts
+            .agents
+            .load(component)
+            .await
+            .map_err(|error| Error::CodeUnavailable(component.clone(), Box::new(error)))?;
+        self.agent = Some(Arc::clone(&agent));
+        Ok(agent)
+    }
+
+    /// The first attempt at a new turn.
+    pub(super) fn first_attempt(&self, kind: RowKind) -> TurnStart {
+        let now = self.parts.clock.now_ms();
+        TurnStart {
+            turn: self.core.last_turn + 1,
+            turn_id: self.parts.random.uuid_v7(now).to_string(),
+            kind,
+            attempt: 1,
+            base_cut: self.core.cut,
+            began: Began::Fresh,
+            seed: self.parts.random.bytes32(),
+            started: now,
+        }
+    }
+
+    /// The next attempt at a row: at its old turn, or the first one.
+    fn next_attempt(&self, row: &Row) -> TurnStart {
+        match &row.turn {
+            None => self.first_attempt(row.kind),
+            Some(turn) => TurnStart {
+                turn: turn.turn,
+                turn_id: turn.turn_id.clone(),
+                attempt: turn.attempt + 1,
+                ..self.first_attempt(row.kind)
+            },
+        }
+    }
+
+    async fn start_turn(&mut self, agent: &Arc<LoadedAgent>, mut row: Row) -> Result<(), Error> {
+        let start = match row.take_begun() {
+            Some(start) => start,
+            None => {
+                let start = self.next_attempt(&row);
+                row.attempts += 1;
+                self.store.begin(row.seq, start.clone(), row.attempts).await?;
+                start
+            }
+        };
+        row.turn = Some(OpenTurn {
+            turn: start.turn,
+            turn_id: start.turn_id.clone(),
+            attempt: start.attempt,
+            base_cut: start.base_cut,
+            seed: start.seed,
+            started: start.started,
+        });
+        self.core.last_turn = self.core.last_turn.max(start.turn);
+        if let Some(first) = self.queue.front_mut() {
+            first.clone_from(&row);
+        }
+
+        let (kind, call, new_config) = match self.call_of(&row) {
+            Ok(call) => call,
+            Err(error) => return self.park(&error.to_string()).await,
+        };
+        let config =
+            new_config.clone().map_or_else(|| Arc::clone(&self.core.config), |new| Arc::new(Value::Object(new)));
+        let config_rev = self.core.config_rev + u64::from(new_config.is_some());
+        let now = self.parts.clock.now_ms();
+        let wait = Arc::new(WaitFlag::new(Arc::clone(&self.wait_changed)));
+        let ports = Ports {
+            updates: Arc::new(HubSink(Arc::clone(&self.shown))),
+            logs: Arc::new(LogLines(Arc::clone(&self.shown))),
+            history: Arc::new(StoreHistory(self.store.clone())),
+            watch: Arc::clone(&wait) as _,
+            clock: self.parts.clock.clone(),
+        };
+        let spec = TurnSpec {
+            instance: self.id,
+            deployment: agent.deployment.deployment_id.clone(),
+            turn: start.turn,
+            turn_id: start.turn_id.clone(),
+            attempt: start.attempt,
+            message_id: (row.kind == RowKind::Message).then(|| row.id.clone()),
+            kind,
+            seed: start.seed,
+            limits: agent.limits.clone(),
+            state: Arc::clone(&self.core.state),
+            state_version: self.core.state_version,
+            config,
+            config_rev,
+            workspace: self.store.workspace(),
+            now_ms: now,
+        };
+        let snapshots = Arc::new(TurnSnapshots::default());
+        self.shown.hub.begin(&start.turn_id, start.attempt, Arc::clone(&snapshots) as _, now);
+        self.tell_status(InstanceStatus::Running, StatusEvent::TurnStarted);
+        let turn = Turn::new(spec, ports);
+        snapshots.set(turn.clone());
+        let (stop, signal) = stop_pair();
+        let runtime = Arc::clone(&self.parts.runtime);
+        let (code, guest_turn) = (Arc::clone(&agent.code), turn.clone());
+        let end = Box::pin(async move { runtime.run(&code, guest_turn, call, signal).await });
+        self.parts.metrics.turn_started();
+        let attempt = Attempt { row, number: start.turn, turn, new_config };
+        self.running = Some(Running { attempt, stop, end, wait, forgiven: false });
+        Ok(())
+    }
+
+    /// What a row asks the guest to do.
+    fn call_of(
+        &self,
+        row: &Row,
+    ) -> Result<(TurnKind, Call, Option<serde_json::Map<String, Value>>), serde_json::Error> {
+        Ok(match row.kind {
+            RowKind::Init => (TurnKind::Init, Call::Init, None),
+            RowKind::Message => (TurnKind::Message, Call::Message(serde_json::from_str::<Message>(&row.body)?), None),
+            RowKind::ConfigChange => {
+                let change: ConfigRow = serde_json::from_str(&row.body)?;
+                let changes = changes(&self.core.config, &Value::Object(change.config.clone()));
+                (TurnKind::ConfigChange, Call::ConfigChange { changes, source: change.source }, Some(change.config))
+            }
+        })
+    }
+
+    /// Stops running the first row until somebody retries or discards it.
+    pub(super) async fn park(&mut self, why: &str) -> Result<(), Error> {
+        let Some(row) = self.queue.front_mut() else { return Ok(()) };
+        tracing::warn!(instance = %self.id, message = %row.id, why, "a message is parked");
+        self.store.park(row.seq).await?;
+        row.parked = true;
+        self.parked = true;
+        self.tell_status(InstanceStatus::Parked, StatusEvent::Parked);
+        Ok(())
+    }
+
+    /// Tells clients the status.
+    pub(super) fn tell_status(&self, status: InstanceStatus, event: StatusEvent) {
+        self.shown.hub.control(&UpdateBody::InstanceStatus(StatusChange { status, event }), self.parts.clock.now_ms());
+    }
+
+    /// The turn's guest began or ended to wait.
+    pub(super) async fn wait_changed(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        if running.forgiven && !running.wait.is_waiting() {
+            running.forgiven = false;
+            // From here on a death counts again: as the first, because reaching a wait forgave the others.
+            running.attempt.row.attempts = 1;
+            let seq = running.attempt.row.seq;
+            self.write_attempts(seq, 1).await;
+        }
+    }
+
+    /// The turn has waited long enough for its deaths to be forgiven.
+    pub(super) async fn wait_settled(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        if running.wait.is_waiting() {
+            running.forgiven = true;
+            let seq = running.attempt.row.seq;
+            self.write_attempts(seq, 0).await;
+        }
+    }
+
+    pub(super) async fn write_attempts(&mut self, seq: u64, attempts: u32) {
+        if let Err(error) = self.store.set_attempts(seq, attempts).await {
+            // Counts one death too many at the worst; the turn itself goes on.
+            tracing::warn!(instance = %self.id, %error, "the count of attempts cannot be written");
+        }
+    }
+}
+
+impl Owner {
+    /// A cut that no guest ran for.
+    pub(super) async fn cut_without_turn(
+        &mut self,
+        kind: CutKind,
+        row: Option<&Row>,
+        error: Option<&podium_wire::WireError>,
+    ) -> Result<u64, Error> {
+        let mut request = self.empty_cut(kind);
+        if let Some(row) = row {
+            request.inbox_seq = Some(row.seq);
+            request.turn = row.turn.as_ref().map(|turn| turn.turn);
+            request.attempt = row.attempt();
+            request.messages = super::turn_end::spoken(row, &[]);
+        }
+        if let Some(error) = error {
+            request.updates = vec![super::turn_end::error_update(error, request.at)];
+            request.error = Some(error.clone());
+        }
+        self.commit(request, row).await
+    }
+}

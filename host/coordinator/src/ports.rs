@@ -1,0 +1,104 @@
+//! The coordinator's end of what capabilities need: the hub takes updates, the store gives history.
+//!
+//! Called while a guest runs: everything here is short, and nothing blocks.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, TurnWatch, UpdateSink};
+use podium_capabilities::turn::Turn;
+use podium_store::{HistoryQuery, InstanceStore, NewLogLine};
+use podium_wire::WireError;
+use podium_wire::message::HistoryEntry;
+use podium_wire::updates::{TurnSnapshot, Update};
+use tokio::sync::Notify;
+
+use crate::error::Error;
+use crate::hub::Snapshots;
+use crate::instances::Shown;
+
+/// Passes a turn's live updates to the hub.
+pub(crate) struct HubSink(pub Arc<Shown>);
+
+impl UpdateSink for HubSink {
+    fn update(&self, update: Update) {
+        self.0.hub.live(update);
+    }
+}
+
+/// Gathers a turn's log lines.
+pub(crate) struct LogLines(pub Arc<Shown>);
+
+impl LogSink for LogLines {
+    fn log(&self, line: NewLine) {
+        let NewLine { ts, level, module, message, turn_id, fields } = line;
+        self.0.logs.add(NewLogLine { ts, level, module, message, turn_id: Some(turn_id), fields });
+    }
+}
+
+/// Reads the committed conversation.
+pub(crate) struct StoreHistory(pub InstanceStore);
+
+impl HistoryPort for StoreHistory {
+    fn page(&self, before: Option<u64>, limit: u32) -> BoxFuture<'static, Result<Vec<HistoryEntry>, WireError>> {
+        let store = self.0.clone();
+        async move {
+            let query = HistoryQuery::Before { before, limit: limit as usize };
+            store.history(query).await.map_err(|error| Error::from(error).into())
+        }
+        .boxed()
+    }
+}
+
+/// Whether a turn waits, and the owner's wake-up when that changes.
+#[derive(Debug)]
+pub(crate) struct WaitFlag {
+    waiting: AtomicBool,
+    changed: Arc<Notify>,
+}
+
+impl WaitFlag {
+    /// A turn that runs.
+    pub(crate) fn new(changed: Arc<Notify>) -> Self {
+        Self { waiting: AtomicBool::new(false), changed }
+    }
+
+    /// True while the guest waits for something from outside.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+}
+
+impl TurnWatch for WaitFlag {
+    fn waiting(&self, waiting: bool) {
+        self.waiting.store(waiting, Ordering::Release);
+        self.changed.notify_one();
+    }
+}
+
+/// The running turn's texts so far. The hub is told of an attempt before the turn shows its first update, so the
+/// turn itself comes a moment later.
+#[derive(Default)]
+pub(crate) struct TurnSnapshots(OnceLock<Turn>);
+
+impl TurnSnapshots {
+    /// Sets the turn, once.
+    pub(crate) fn set(&self, turn: Turn) {
+        drop(self.0.set(turn));
+    }
+}
+
+impl fmt::Debug for TurnSnapshots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TurnSnapshots").field(&self.0.get()).finish()
+    }
+}
+
+impl Snapshots for TurnSnapshots {
+    fn snapshot(&self) -> Option<TurnSnapshot> {
+        self.0.get().map(Turn::snapshot)
+    }
+}

@@ -1,0 +1,64 @@
+//! Extractors whose refusals are Podium's own errors: path ids, JSON bodies, query strings.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts as RequestParts;
+use podium_kit::HttpError;
+use podium_wire::{ErrorCode, InstanceId, WireError};
+use serde::de::DeserializeOwned;
+
+use crate::host::Parts;
+
+/// The instance in the path. An id of another form is an instance that does not exist.
+pub(super) struct Instance(pub InstanceId);
+
+impl FromRequestParts<Arc<Parts>> for Instance {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(request: &mut RequestParts, state: &Arc<Parts>) -> Result<Self, HttpError> {
+        let Path(all) = Path::<std::collections::HashMap<String, String>>::from_request_parts(request, state)
+            .await
+            .map_err(|error| HttpError::new(ErrorCode::BadRequest, error.body_text()))?;
+        let id = all.get("id").map(String::as_str).unwrap_or_default();
+        let shown: String = id.chars().take(64).collect();
+        id.parse()
+            .map(Self)
+            .map_err(|_| HttpError::new(ErrorCode::InstanceNotFound, format!("there is no instance {shown}")))
+    }
+}
+
+/// A JSON body.
+pub(super) struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Parts>> for Json<T> {
+    type Rejection = HttpError;
+
+    async fn from_request(request: Request, state: &Arc<Parts>) -> Result<Self, HttpError> {
+        let bytes = bytes::Bytes::from_request(request, state).await.map_err(|error| {
+            let code = if error.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+                ErrorCode::BodyTooLarge
+            } else {
+                ErrorCode::BadRequest
+            };
+            HttpError::new(code, error.body_text())
+        })?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            HttpError(WireError::new(ErrorCode::InvalidJson, format!("the body is not as expected: {error}")))
+        })
+    }
+}
+
+/// The query string.
+pub(super) struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Parts>> for Query<T> {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(request: &mut RequestParts, state: &Arc<Parts>) -> Result<Self, HttpError> {
+        axum::extract::Query::from_request_parts(request, state)
+            .await
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|error| HttpError::new(ErrorCode::BadRequest, error.body_text()))
+    }
+}

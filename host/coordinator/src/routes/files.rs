@@ -1,0 +1,126 @@
+//! `/files`: the workspace, listed, read, written and removed from outside a turn.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use podium_kit::HttpError;
+use podium_wire::rest::{ExternalCut, FilePage};
+use podium_wire::{ErrorCode, InstanceId};
+use serde::Deserialize;
+use tokio_util::io::ReaderStream;
+
+use super::extract::{Instance, Query};
+use crate::error::Error;
+use crate::files::{FILE_BYTES_MAX, FileChange, LIST_LIMIT_MAX, Workspace, WorkspacePath};
+use crate::host::Parts;
+use crate::owner::Command;
+
+/// A stretch of the listing.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The path below `/files/`.
+#[derive(Debug, Deserialize)]
+pub(super) struct FilePath {
+    path: String,
+}
+
+/// Everything in the workspace, in the order of the paths.
+pub(super) async fn list(
+    State(parts): State<Arc<Parts>>,
+    Instance(id): Instance,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<FilePage>, HttpError> {
+    let workspace = known(&parts, id).await?;
+    let limit = query.limit.unwrap_or(LIST_LIMIT_MAX).clamp(1, LIST_LIMIT_MAX);
+    let list = move || Workspace::open(&workspace)?.list(query.after.as_deref(), limit);
+    Ok(Json(blocking(list).await??))
+}
+
+/// A file's content.
+pub(super) async fn read(
+    State(parts): State<Arc<Parts>>,
+    Instance(id): Instance,
+    Path(FilePath { path }): Path<FilePath>,
+) -> Result<Response, HttpError> {
+    let path = WorkspacePath::new(&path)?;
+    let workspace = known(&parts, id).await?;
+    let (file, size) = blocking(move || Workspace::open(&workspace)?.read(&path)).await??;
+    let content = Body::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
+    // Never a page of this origin, whatever an agent wrote.
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::CONTENT_LENGTH, size.to_string()),
+    ];
+    Ok((headers, content).into_response())
+}
+
+/// Writes a file, whole: an external cut before the answer.
+pub(super) async fn put(
+    State(parts): State<Arc<Parts>>,
+    Instance(id): Instance,
+    Path(FilePath { path }): Path<FilePath>,
+    body: Body,
+) -> Result<Json<ExternalCut>, HttpError> {
+    let path = WorkspacePath::new(&path)?;
+    let workspace = known(&parts, id).await?;
+    let content = stage(workspace, body.into_data_stream()).await?;
+    let change = FileChange::Put { path, content };
+    let cut = parts.instances.ask(&parts, id, |reply| Command::Write(change, reply)).await?;
+    Ok(Json(ExternalCut { cut }))
+}
+
+/// Removes a file: an external cut before the answer.
+pub(super) async fn remove(
+    State(parts): State<Arc<Parts>>,
+    Instance(id): Instance,
+    Path(FilePath { path }): Path<FilePath>,
+) -> Result<Json<ExternalCut>, HttpError> {
+    let change = FileChange::Remove(WorkspacePath::new(&path)?);
+    let cut = parts.instances.ask(&parts, id, |reply| Command::Write(change, reply)).await?;
+    Ok(Json(ExternalCut { cut }))
+}
+
+/// The workspace's folder of an instance that exists.
+async fn known(parts: &Arc<Parts>, id: InstanceId) -> Result<std::path::PathBuf, Error> {
+    if parts.store.exists(id).await? {
+        Ok(parts.store.instance(id).workspace())
+    } else {
+        Err(Error::InstanceNotFound(id))
+    }
+}
+
+/// Gathers the body in a file beside the workspace, on the same file system.
+async fn stage(workspace: std::path::PathBuf, mut body: BodyDataStream) -> Result<tempfile::NamedTempFile, Error> {
+    let make = move || {
+        let beside = workspace.parent().unwrap_or(&workspace).to_owned();
+        std::fs::create_dir_all(&beside)?;
+        tempfile::Builder::new().prefix(".upload-").tempfile_in(beside)
+    };
+    let mut file = blocking(make).await??;
+    let mut size = 0;
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| Error::coded(ErrorCode::BadRequest, error.to_string()))?;
+        size += piece.len() as u64;
+        if size > FILE_BYTES_MAX {
+            let message = format!("a file may have {FILE_BYTES_MAX} bytes in one request");
+            return Err(Error::coded(ErrorCode::FileTooLarge, message));
+        }
+        let write = move || std::io::Write::write_all(file.as_file_mut(), &piece).map(|()| file);
+        file = blocking(write).await??;
+    }
+    Ok(file)
+}
+
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {
+    podium_kit::spawn::blocking(work).await.map_err(|_| Error::Stopping)
+}

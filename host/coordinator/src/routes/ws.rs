@@ -1,0 +1,265 @@
+//! The WebSocket at `/agent/{id}`: frames in, updates out (DESIGN §7, TURN.md §4).
+//!
+//! One task a connection: it reads frames, hands them to the owner, and writes what the hub has queued, many frames
+//! to a flush. Must never wait for a client longer than [`WRITE_MAX`], nor hold anything of the instance meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use futures_util::SinkExt;
+use podium_kit::HttpError;
+use podium_store::InstanceStore;
+use podium_wire::frames::{ClientFrame, CloseCode, FRAME_BYTES_MAX, Pong, ServerFrame, Subscribe};
+use podium_wire::updates::Update;
+use podium_wire::{ErrorCode, InstanceId, WireError};
+use tokio::sync::oneshot;
+
+use super::extract::Instance;
+use super::messages::incoming;
+use crate::error::Error;
+use crate::host::Parts;
+use crate::hub::{Client, Drained, Hub, Resume, frame, lagged};
+use crate::instances::Shown;
+use crate::owner::{Ack, Command};
+
+/// How long a client may take to read what was written.
+const WRITE_MAX: Duration = Duration::from_secs(30);
+
+/// Rows that a resume reads at once.
+const RESUME_ROWS: usize = 500;
+
+/// Bytes that are gathered for one write to the socket.
+const WRITE_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Upgrades the connection.
+pub(super) async fn connect(
+    State(parts): State<Arc<Parts>>,
+    Instance(id): Instance,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, HttpError> {
+    let upgrade = upgrade.map_err(|error| HttpError::new(ErrorCode::BadRequest, error.body_text()))?;
+    let shown = parts.instances.ask(&parts, id, Command::Open).await?;
+    let client = shown
+        .hub
+        .connect()
+        .ok_or_else(|| HttpError::new(ErrorCode::Busy, "the instance has too many connections, or is going away"))?;
+    let connection = Connection { store: parts.store.instance(id), parts, id, shown, client };
+    Ok(upgrade
+        // Larger frames are still read, so that they can be answered by an error, but never held whole beyond this.
+        .max_message_size(2 * FRAME_BYTES_MAX)
+        .max_frame_size(2 * FRAME_BYTES_MAX)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .on_upgrade(async move |socket| connection.run(socket).await))
+}
+
+struct Connection {
+    parts: Arc<Parts>,
+    id: InstanceId,
+    store: InstanceStore,
+    shown: Arc<Shown>,
+    client: Arc<Client>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shown.hub.disconnect(&self.client);
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client went away.
+    Gone,
+    /// The server closes it.
+    Close(CloseCode),
+}
+
+impl Connection {
+    async fn run(self, mut socket: WebSocket) {
+        let counted = Arc::clone(&self.parts);
+        let _counted = counted.metrics.client();
+        if let Err(End::Close(code)) = self.serve(&mut socket).await {
+            let close = CloseFrame { code: code.number(), reason: code.reason().into() };
+            let send = socket.send(Message::Close(Some(close)));
+            drop(tokio::time::timeout(WRITE_MAX, send).await);
+        }
+    }
+
+    async fn serve(&self, socket: &mut WebSocket) -> Result<(), End> {
+        loop {
+            tokio::select! {
+                () = self.client.ready() => self.flush(socket).await?,
+                message = socket.recv() => match message {
+                    Some(Ok(message)) => self.take(socket, message).await?,
+                    Some(Err(error)) if is_too_big(&error) => return Err(self.too_big(socket).await),
+                    Some(Err(_)) => return Err(End::Gone),
+                    None => return Err(End::Gone),
+                },
+            }
+        }
+    }
+
+    /// Writes what is queued, in one flush.
+    async fn flush(&self, socket: &mut WebSocket) -> Result<(), End> {
+        let Drained { mut frames, lagged_from, closed } = self.client.drain();
+        if let Some(from_seq) = lagged_from {
+            frames.push(lagged(from_seq, self.shown.hub.position().last_seq, self.parts.clock.now_ms()));
+        }
+        write(socket, frames).await?;
+        closed.map_or(Ok(()), |code| Err(End::Close(code)))
+    }
+
+    /// Does what a frame asks.
+    async fn take(&self, socket: &mut WebSocket, message: Message) -> Result<(), End> {
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Binary(_) => {
+                self.refuse(WireError::new(ErrorCode::BinaryFrame, "a binary frame came in"));
+                self.flush(socket).await?;
+                return Err(End::Close(CloseCode::NotText));
+            }
+            Message::Close(_) => return Err(End::Gone),
+            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+        };
+        if text.len() > FRAME_BYTES_MAX {
+            return Err(self.too_big(socket).await);
+        }
+        match read(&text) {
+            Ok(ClientFrame::ProcessMessage { id, content }) => match incoming(&self.parts, id, content, "ws") {
+                Ok(message) => {
+                    let accept = Command::Accept(message, Ack::Client(Arc::clone(&self.client)));
+                    self.parts.instances.send(&self.parts, self.id, accept);
+                }
+                Err(error) => self.refuse(error.into()),
+            },
+            Ok(ClientFrame::Interrupt {}) => self.interrupt(),
+            Ok(ClientFrame::Ping { id }) => Hub::reply(&self.client, &ServerFrame::Pong(Pong { id })),
+            Ok(ClientFrame::Subscribe(from)) => self.subscribe(socket, &from).await?,
+            Err(error) => self.refuse(error),
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, error: WireError) {
+        Hub::reply_error(&self.client, error);
+    }
+
+    async fn too_big(&self, socket: &mut WebSocket) -> End {
+        let message = format!("a frame of more than {FRAME_BYTES_MAX} bytes came in");
+        self.refuse(WireError::new(ErrorCode::FrameTooBig, message));
+        match self.flush(socket).await {
+            Ok(()) => End::Close(CloseCode::TooBig),
+            Err(end) => end,
+        }
+    }
+
+    fn interrupt(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.parts.instances.send(&self.parts, self.id, Command::Interrupt(reply));
+        let client = Arc::clone(&self.client);
+        podium_kit::spawn::task("interrupt answer", async move {
+            if let Ok(Err(error)) = answer.await {
+                Hub::reply_error(&client, error.into());
+            }
+        });
+    }
+
+    /// Sends everything from a place on: committed rows, the running attempt, then live frames.
+    async fn subscribe(&self, socket: &mut WebSocket, from: &Subscribe) -> Result<(), End> {
+        self.flush(socket).await?;
+        let Resume { after_seq, through_seq, seen, then } =
+            self.shown.hub.subscribe(&self.client, from, self.parts.clock.now_ms());
+        let mut at = after_seq;
+        while at < through_seq {
+            let rows = match self.store.updates_after(at, RESUME_ROWS).await {
+                Ok(rows) => rows,
+                Err(error) => {
+                    self.refuse(Error::from(error).into());
+                    return Ok(());
+                }
+            };
+            let Some(last) = rows.last().and_then(|row| row.seq) else { break };
+            at = last;
+            let wanted = rows.into_iter().filter(|row| row.seq.is_some_and(|seq| seq <= through_seq));
+            let frames = wanted.filter(|row| !was_seen(row, seen.as_ref())).map(|row| frame(&ServerFrame::Update(row)));
+            write(socket, frames.collect()).await?;
+        }
+        write(socket, then).await
+    }
+}
+
+/// True for a row that the subscriber has seen live.
+fn was_seen(row: &Update, seen: Option<&(String, u32, u64)>) -> bool {
+    seen.is_some_and(|(turn_id, attempt, n)| {
+        row.turn_id.as_ref() == Some(turn_id) && row.attempt == Some(*attempt) && row.n.is_some_and(|at| at <= *n)
+    })
+}
+
+/// Reads a frame, telling apart what is not JSON, what is of no known type, and what has another shape.
+fn read(text: &str) -> Result<ClientFrame, WireError> {
+    serde_json::from_str(text).map_err(|error| {
+        #[derive(serde::Deserialize)]
+        struct Tag {
+            r#type: String,
+        }
+        const KNOWN: [&str; 4] = ["process_message", "interrupt", "subscribe", "ping"];
+        match serde_json::from_str::<Tag>(text) {
+            Ok(tag) if !KNOWN.contains(&tag.r#type.as_str()) => {
+                let shown: String = tag.r#type.chars().take(64).collect();
+                WireError::new(
+                    ErrorCode::UnknownFrameType,
+                    format!("there is no frame type `{}`", shown.escape_debug()),
+                )
+            }
+            _ => WireError::new(ErrorCode::InvalidJson, format!("the frame is not as expected: {error}")),
+        }
+    })
+}
+
+async fn write(socket: &mut WebSocket, frames: Vec<Utf8Bytes>) -> Result<(), End> {
+    if frames.is_empty() {
+        return Ok(());
+    }
+    let all = async {
+        for frame in frames {
+            socket.feed(Message::Text(frame)).await?;
+        }
+        socket.flush().await
+    };
+    match tokio::time::timeout(WRITE_MAX, all).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(End::Gone),
+        Err(_) => Err(End::Close(CloseCode::Slow)),
+    }
+}
+
+/// True when a frame was larger than is read at all.
+fn is_too_big(error: &axum::Error) -> bool {
+    // axum hides tungstenite's type; its text tells capacity from the rest.
+    error.to_string().contains("too long")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_told_apart() {
+        for (text, code) in [
+            ("{", ErrorCode::InvalidJson),
+            ("[]", ErrorCode::InvalidJson),
+            (r#"{"type":"dance"}"#, ErrorCode::UnknownFrameType),
+            (r#"{"type":"ping","x":1}"#, ErrorCode::InvalidJson),
+            (r#"{"type":"process_message"}"#, ErrorCode::InvalidJson),
+        ] {
+            let error = read(text).expect_err(text);
+            assert_eq!(error.known_code(), Some(code), "{text}");
+        }
+        assert!(read(r#"{"type":"process_message","content":{"text":"hi"}}"#).is_ok());
+        assert!(read(r#"{"type":"interrupt"}"#).is_ok());
+    }
+}

@@ -1,0 +1,7 @@
+//! WIT types to wire types and back, one file per interface. Nothing is decided here.
+
+pub(crate) mod lifecycle;
+mod log;
+mod messages;
+pub(crate) mod types;
+mod updates;

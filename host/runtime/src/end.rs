@@ -1,0 +1,118 @@
+//! How a turn ended, in a code and one sentence.
+//!
+//! Owns the reading of traps: which is a limit, which a stop, which the agent's own fault. The trace goes to the
+//! agent's log, never to a client.
+
+use podium_capabilities::{CallError, LimitReached, Turn};
+use podium_wire::rest::LogLevel;
+use podium_wire::{ErrorCode, WireError};
+use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::driver::Ended;
+use crate::guest::NoTurn;
+use crate::stop::StopReason;
+
+/// Frames of a trace that are kept: the rest of a deep recursion repeats them.
+const FRAMES_MAX: usize = 64;
+
+/// How a guest ended that gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    Failed(WireError),
+    HostStopped,
+}
+
+impl From<StopReason> for End {
+    fn from(reason: StopReason) -> Self {
+        match reason {
+            StopReason::Interrupt => Self::Failed(WireError::new(ErrorCode::Interrupted, reason.to_string())),
+            StopReason::HostStop => Self::HostStopped,
+        }
+    }
+}
+
+impl From<LimitReached> for End {
+    fn from(limit: LimitReached) -> Self {
+        Self::Failed(limit.into())
+    }
+}
+
+/// Reads how a guest ended; `last_line` is what it last wrote to standard error.
+pub(crate) fn read(ended: Ended, last_line: &str, turn: Option<&Turn>) -> End {
+    match ended {
+        Ended::Stopped(reason) => reason.into(),
+        Ended::Limit(limit) => limit.into(),
+        Ended::Stuck => {
+            let message = "the agent waits, and nothing it waits for can ever come";
+            End::Failed(WireError::new(ErrorCode::GuestStuck, message))
+        }
+        Ended::Guest(error) => trap(&error, last_line, turn),
+    }
+}
+
+fn trap(error: &wasmtime::Error, last_line: &str, turn: Option<&Turn>) -> End {
+    if let Some(reason) = error.downcast_ref::<StopReason>() {
+        return (*reason).into();
+    }
+    if let Some(limit) = limit(error) {
+        return limit.into();
+    }
+    if let Some(turn) = turn {
+        turn.host_log(LogLevel::Error, &trace(error));
+    }
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return End::Failed(WireError::new(ErrorCode::Internal, "the host has no room for another agent just now"));
+    }
+    let mut message = sentence(error);
+    if !last_line.is_empty() {
+        message.push_str("; it last said: ");
+        message.push_str(last_line);
+    }
+    End::Failed(WireError::new(ErrorCode::GuestTrap, message))
+}
+
+fn limit(error: &wasmtime::Error) -> Option<LimitReached> {
+    if let Some(limit) = error.downcast_ref::<LimitReached>() {
+        return Some(*limit);
+    }
+    matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)).then_some(LimitReached::Table)
+}
+
+fn sentence(error: &wasmtime::Error) -> String {
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return format!("the agent ended itself with exit code {}", exit.0);
+    }
+    if let Some(no_turn) = error.downcast_ref::<NoTurn>() {
+        return no_turn.to_string();
+    }
+    if let Some(closed @ CallError::Closed) = error.downcast_ref::<CallError>() {
+        return closed.to_string();
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => "the agent crashed (a panic or an abort)".to_owned(),
+        Some(Trap::StackOverflow) => "the agent crashed: its call stack is exhausted".to_owned(),
+        Some(Trap::MemoryOutOfBounds) => "the agent crashed: it used memory that it does not have".to_owned(),
+        Some(trap) => format!("the agent crashed: {}", trap.to_string().trim_start_matches("wasm trap: ")),
+        None => format!("the agent crashed: {}", error.root_cause()),
+    }
+}
+
+/// The trace of a trap for the agent's log: its cause, then a line per frame.
+fn trace(error: &wasmtime::Error) -> String {
+    let mut text = format!("trap: {}", error.root_cause());
+    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+    for frame in frames.iter().take(FRAMES_MAX) {
+        let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+        text.push_str(&format!("\n  {name}"));
+        let place = frame.symbols().iter().find_map(|symbol| Some((symbol.file()?, symbol.line()?)));
+        if let Some((file, line)) = place {
+            text.push_str(&format!(" at {file}:{line}"));
+        }
+    }
+    if frames.len() > FRAMES_MAX {
+        text.push_str(&format!("\n  and {} more", frames.len() - FRAMES_MAX));
+    }
+    text
+}

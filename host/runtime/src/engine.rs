@@ -1,0 +1,82 @@
+//! The one engine configuration. Compiled code is bound to it: a changed number here recompiles everything.
+//!
+//! Must never be built a second time in another way: what one part compiles, another maps.
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use podium_capabilities::limits::MEMORY_BYTES_CAP;
+
+/// Guests that live at once. Each has 6 memory mappings, and the kernel gives a process 65,530 of them.
+pub(crate) const GUESTS_MAX: usize = 10_000;
+/// Linear memories of all guests: a guest has one, seldom two.
+const MEMORIES_MAX: u32 = 12_000;
+/// Core instances of one component: a Python component has about 35.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 48;
+/// Core instances of all guests: a Rust guest has 3 or 4. Only a count, no memory is set aside.
+const CORE_INSTANCES_MAX: u32 = 100_000;
+/// Tables of one component: a Python component has nearly 20.
+const TABLES_PER_COMPONENT: u32 = 24;
+/// Tables of all guests; address space only.
+const TABLES_MAX: u32 = 60_000;
+/// Most elements of a table: the largest seen in a real component (C#, debug) are over 10,000.
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Engine metadata of one component instance.
+const COMPONENT_INSTANCE_BYTES_MAX: usize = 1024 * 1024;
+/// Memory of a slot that stays resident between guests, so that the next one does not fault it in again; with
+/// the page-map scan it halves a fresh turn.
+const MEMORY_KEEP_RESIDENT_BYTES: usize = 2 * 1024 * 1024;
+/// The same of a table: it is a few pages.
+const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+/// The same of a fiber's stack: what a turn usually touches.
+const STACK_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+/// Wasm's part of a stack: deep recursion of an interpreter fits, endless recursion traps.
+const WASM_STACK_BYTES: usize = 1024 * 1024;
+/// A fiber's whole stack: wasm's part and as much for host calls.
+const FIBER_STACK_BYTES: usize = 2 * 1024 * 1024;
+/// Unused slots that keep the pages of a component they ran last.
+const WARM_SLOTS_MAX: u32 = 256;
+
+/// The engine could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the wasm engine cannot be made: {0}")]
+pub struct EngineError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl EngineError {
+    pub(crate) fn new(error: wasmtime::Error) -> Self {
+        Self(error.into())
+    }
+}
+
+/// Makes the engine.
+pub(crate) fn build() -> Result<Engine, EngineError> {
+    let slot_bytes = usize::try_from(MEMORY_BYTES_CAP).unwrap_or(usize::MAX);
+    let guests = u32::try_from(GUESTS_MAX).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(guests)
+        .total_core_instances(CORE_INSTANCES_MAX)
+        .total_memories(MEMORIES_MAX)
+        .total_tables(TABLES_MAX)
+        .total_stacks(guests)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_memory_size(slot_bytes)
+        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
+        .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
+        .max_unused_warm_slots(WARM_SLOTS_MAX)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .memory_reservation(MEMORY_BYTES_CAP)
+        .memory_init_cow(true)
+        // Where an `.wasm` carries names and lines, a trap's trace shows them, whatever the environment says.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config).map_err(EngineError::new)
+}

@@ -1,0 +1,163 @@
+//! What a store holds for one guest, and how a store is made.
+//!
+//! Fresh for each call, dropped whole afterwards: nothing in it outlives a turn.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use podium_capabilities::limits::{HOSTCALL_BYTES_MAX, RESOURCES_MAX};
+use podium_capabilities::{LimitReached, Limits, Turn};
+use wasmtime::component::{HasData, ResourceTable};
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+
+use crate::engine::TABLE_ELEMENTS_MAX;
+use crate::gate::Gate;
+use crate::host::random::TurnRandom;
+use crate::host::stdio::Stdio;
+use crate::meter::Meter;
+use crate::stop::StopWatcher;
+
+/// Names the guest's state to the linker.
+pub(crate) struct Guest;
+
+impl HasData for Guest {
+    type Data<'a> = &'a mut GuestState;
+}
+
+/// The turn a guest runs in, or none of it: `describe` has no turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("`describe` may not call `{0}`: it has no turn")]
+pub(crate) struct NoTurn(pub(crate) &'static str);
+
+/// What a guest's host functions work on.
+pub(crate) struct GuestState {
+    turn: Option<Turn>,
+    pub(crate) gate: Gate,
+    pub(crate) table: ResourceTable,
+    pub(crate) random: TurnRandom,
+    pub(crate) stdio: Stdio,
+    pub(crate) open_handles: u64,
+    wasi: WasiCtx,
+    workspace: Option<PathBuf>,
+    uses_files: Arc<AtomicBool>,
+    memory: MemoryLimit,
+    meter: Arc<Meter>,
+    stop: StopWatcher,
+}
+
+/// What a store is made from.
+pub(crate) struct GuestParts {
+    pub(crate) turn: Option<Turn>,
+    pub(crate) gate: Gate,
+    pub(crate) stdio: Stdio,
+    pub(crate) limits: Limits,
+    pub(crate) uses_files: Arc<AtomicBool>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) stop: StopWatcher,
+}
+
+/// Makes a store for one guest.
+pub(crate) fn store(engine: &Engine, parts: GuestParts) -> Store<GuestState> {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(RESOURCES_MAX);
+    let spec = parts.turn.as_ref().map(Turn::spec);
+    let state = GuestState {
+        random: TurnRandom::new(spec.map_or([0; 32], |spec| spec.seed)),
+        workspace: spec.map(|spec| spec.workspace.clone()),
+        wasi: wasi(&parts.stdio).build(),
+        gate: parts.gate,
+        table,
+        stdio: parts.stdio,
+        open_handles: parts.limits.open_handles,
+        uses_files: parts.uses_files,
+        memory: MemoryLimit { limit: parts.limits.memory_bytes, used: 0 },
+        meter: parts.meter,
+        stop: parts.stop,
+        turn: parts.turn,
+    };
+    let mut store = Store::new(engine, state);
+    store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+    store.set_max_component_handles(RESOURCES_MAX);
+    store.limiter(|state| &mut state.memory);
+    // Each tick makes a running guest yield, and ends one that is over its time or is not wanted any more.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|context| {
+        let state = context.data();
+        if let Some(reason) = state.stop.reason() {
+            return Err(reason.into());
+        }
+        if state.meter.is_over_now() {
+            return Err(LimitReached::Cpu(state.meter.limit()).into());
+        }
+        state.meter.count_yield();
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store
+}
+
+/// WASI that grants nothing: no arguments, environment, input, network or files.
+fn wasi(stdio: &Stdio) -> wasmtime_wasi::WasiCtxBuilder {
+    let mut builder = WasiCtx::builder();
+    builder
+        .stdout(stdio.stdout())
+        .stderr(stdio.stderr())
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        // Guests have threads of their own, on which a file call may block.
+        .allow_blocking_current_thread(true);
+    builder
+}
+
+impl GuestState {
+    /// The turn.
+    pub(crate) fn turn(&self, call: &'static str) -> Result<&Turn, NoTurn> {
+        self.turn.as_ref().ok_or(NoTurn(call))
+    }
+
+    /// The guest's time, nanoseconds since the Unix epoch; `describe` has none.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.turn.as_ref().map_or(0, |turn| turn.clock().now_ns())
+    }
+
+    /// Opens the workspace at its first use: most turns use none, and a descriptor is dear.
+    pub(crate) fn open_workspace(&mut self) -> wasmtime::Result<()> {
+        let Some(path) = &self.workspace else { return Ok(()) };
+        if !self.uses_files.swap(true, Ordering::AcqRel) {
+            let mut builder = wasi(&self.stdio);
+            builder.preopened_dir(path, "/workspace", FsPerms::ReadWrite)?;
+            self.wasi = builder.build();
+        }
+        Ok(())
+    }
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Counts the linear memory of all of a guest's memories.
+struct MemoryLimit {
+    limit: u64,
+    used: u64,
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(desired.saturating_sub(current) as u64);
+        // An error, not a refusal: a guest that is told "no" goes on with half of its work done.
+        if used > self.limit {
+            return Err(LimitReached::Memory(self.limit).into());
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS_MAX { Err(LimitReached::Table.into()) } else { Ok(true) }
+    }
+}

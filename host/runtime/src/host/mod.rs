@@ -1,0 +1,36 @@
+//! Host functions, one file per interface: each takes the call apart, asks the turn, and answers.
+
+pub(crate) mod clocks;
+pub(crate) mod config;
+pub(crate) mod files;
+pub(crate) mod log;
+pub(crate) mod messages;
+pub(crate) mod random;
+pub(crate) mod state;
+pub(crate) mod stdio;
+pub(crate) mod updates;
+
+use podium_capabilities::CallError;
+
+use crate::bindings::podium::agent::types;
+use crate::guest::GuestState;
+
+/// What a host call answers: a value or a typed error; a trap when the guest may not go on.
+fn answer<T>(result: Result<T, CallError>) -> wasmtime::Result<Result<T, types::Error>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(CallError::Refused(error)) => Ok(Err(error.into())),
+        Err(CallError::Limit(limit)) => Err(limit.into()),
+        Err(closed @ CallError::Closed) => Err(closed.into()),
+    }
+}
+
+/// What a host call without a typed error answers.
+fn value<T>(result: Result<T, CallError>) -> wasmtime::Result<T> {
+    result.map_err(|error| match error {
+        CallError::Limit(limit) => limit.into(),
+        other => other.into(),
+    })
+}
+
+impl types::Host for GuestState {}

@@ -1,0 +1,314 @@
+//! Runs one turn in a fresh guest.
+//!
+//! Owns the way of a call: room for a guest, a store, the export, the end. The store is dropped here, on the
+//! guests' threads, whatever happened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use podium_capabilities::{Limits, Turn};
+use podium_kit::{Clock, Randomness};
+use podium_wire::message::Message;
+use podium_wire::rest::Description;
+use podium_wire::{ErrorCode, WireError};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::Accessor;
+
+use crate::bindings::exports::podium::agent::lifecycle;
+use crate::bindings::podium::agent::types;
+use crate::convert;
+use crate::driver::{Driver, Ended};
+use crate::end::{self, End};
+use crate::engine::{self, EngineError, GUESTS_MAX};
+use crate::gate::Gate;
+use crate::guest::{self, GuestParts, GuestState};
+use crate::host::stdio::Stdio;
+use crate::load::{Agent, Loader};
+use crate::meter::{Meter, Ticker};
+use crate::stop::{StopSignal, stop_pair};
+use crate::threads::GuestThreads;
+
+/// Processor time of `describe`: it only says what is known when the agent is built.
+const DESCRIBE_CPU: Duration = Duration::from_secs(2);
+/// Time of `describe`; somebody waits at the deploy.
+const DESCRIBE_WALL: Duration = Duration::from_secs(5);
+
+/// What a runtime is made with.
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    /// The folder of compiled code, `cache/code` in the data folder; made when it is not there.
+    pub code_cache: PathBuf,
+    /// The host's clock.
+    pub clock: Clock,
+    /// The host's randomness.
+    pub random: Randomness,
+}
+
+/// One changed place of the configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigChange {
+    /// JSON Pointer of the place.
+    pub pointer: String,
+    /// What was there.
+    pub old: Option<Value>,
+    /// What is there now.
+    pub new: Option<Value>,
+}
+
+/// The hook that a turn calls.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call {
+    /// `on-init`.
+    Init,
+    /// `on-message`.
+    Message(Message),
+    /// `on-config-change`.
+    ConfigChange {
+        /// What changes.
+        changes: Vec<ConfigChange>,
+        /// Who changed it.
+        source: String,
+    },
+}
+
+/// How a turn ended. The turn itself is still open: the caller completes or fails it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TurnEnd {
+    /// The hook answered well.
+    Completed,
+    /// It did not, or a limit or an interrupt ended it; the error has the code.
+    Failed(WireError),
+    /// The host stops: nothing is said of the turn, it runs again.
+    HostStopped,
+}
+
+/// The wasm lane. Lives as long as the host.
+#[derive(Debug)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+    threads: GuestThreads,
+    loader: Loader,
+}
+
+#[derive(Debug)]
+struct Shared {
+    engine: Engine,
+    ticker: Ticker,
+    clock: Clock,
+    guests: Semaphore,
+}
+
+/// The runtime could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The guests' threads.
+    #[error("the guests' threads cannot be started: {0}")]
+    Threads(#[source] std::io::Error),
+    /// The compiled-code cache.
+    #[error(transparent)]
+    Cache(#[from] crate::code_cache::CacheError),
+}
+
+impl Runtime {
+    /// Makes the engine, its threads and the compiled-code cache.
+    ///
+    /// # Errors
+    /// When the system refuses threads or address space, or the cache's folder is not ours alone.
+    pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
+        let engine = engine::build()?;
+        let threads = GuestThreads::start().map_err(StartError::Threads)?;
+        let ticker = Ticker::start(&engine).map_err(StartError::Threads)?;
+        let loader = Loader::new(&engine, &config.code_cache, &config.random)?;
+        let guests = Semaphore::new(GUESTS_MAX);
+        let shared = Arc::new(Shared { engine, ticker, clock: config.clock, guests });
+        Ok(Self { shared, threads, loader })
+    }
+
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.loader
+    }
+
+    /// Runs one hook of a turn in a fresh guest and answers how it ended. It may be called from any tokio
+    /// runtime; the guest runs on the guests' threads. Dropping the future ends the guest.
+    pub fn run(&self, agent: &Arc<Agent>, turn: Turn, call: Call, stop: StopSignal) -> BoxFuture<'_, TurnEnd> {
+        // Boxed here, so that the engine's generic code is compiled in this crate only.
+        self.run_on_guest_thread(Arc::clone(agent), turn, call, stop).boxed()
+    }
+
+    async fn run_on_guest_thread(&self, agent: Arc<Agent>, turn: Turn, call: Call, stop: StopSignal) -> TurnEnd {
+        let shared = Arc::clone(&self.shared);
+        let ended =
+            self.threads.run("turn", async move { shared.turn(&agent, turn, call, stop).await }).finished().await;
+        ended.unwrap_or_else(|| {
+            TurnEnd::Failed(WireError::new(ErrorCode::Internal, "the host failed while it ran the agent"))
+        })
+    }
+
+    /// Asks an agent what it is, in a fresh guest without turn, workspace, state or network.
+    ///
+    /// # Errors
+    /// `POD-2013` with the cause.
+    pub fn describe(&self, agent: &Arc<Agent>) -> BoxFuture<'_, Result<Description, WireError>> {
+        self.describe_on_guest_thread(Arc::clone(agent)).boxed()
+    }
+
+    async fn describe_on_guest_thread(&self, agent: Arc<Agent>) -> Result<Description, WireError> {
+        let shared = Arc::clone(&self.shared);
+        let ended = self.threads.run("describe", async move { shared.describe(&agent).await }).finished().await;
+        let failed =
+            |message: String| WireError::new(ErrorCode::DescribeFailed, format!("`describe` failed: {message}"));
+        match ended {
+            Some(Ok(said)) => convert::lifecycle::description(said).map_err(|error| failed(error.to_string())),
+            Some(Err(End::Failed(error))) => Err(failed(error.message)),
+            Some(Err(End::HostStopped)) | None => Err(failed("the host failed while it ran the agent".to_owned())),
+        }
+    }
+}
+
+impl Shared {
+    async fn turn(&self, agent: &Agent, turn: Turn, call: Call, stop: StopSignal) -> TurnEnd {
+        let export = match Export::try_from(call) {
+            Ok(export) => export,
+            Err(error) => return TurnEnd::Failed(error),
+        };
+        let limits = turn.limits().clone();
+        match self.call(agent, Some(turn), &limits, stop, export).await {
+            Ok(Answer::Done(Ok(()))) => TurnEnd::Completed,
+            Ok(Answer::Done(Err(error))) => TurnEnd::Failed(guest_error(error)),
+            Ok(Answer::Description(_)) => TurnEnd::Failed(WireError::new(ErrorCode::Internal, "no hook was called")),
+            Err(End::Failed(error)) => TurnEnd::Failed(error),
+            Err(End::HostStopped) => TurnEnd::HostStopped,
+        }
+    }
+
+    async fn describe(&self, agent: &Agent) -> Result<lifecycle::Description, End> {
+        let limits = Limits { cpu: DESCRIBE_CPU, wall: DESCRIBE_WALL, wait: DESCRIBE_WALL, ..Limits::default() };
+        let (_handle, stop) = stop_pair();
+        match self.call(agent, None, &limits, stop, Export::Describe).await? {
+            Answer::Description(said) => Ok(said),
+            Answer::Done(_) => Err(End::Failed(WireError::new(ErrorCode::Internal, "a hook was called"))),
+        }
+    }
+
+    /// Makes a guest, calls one export, drops the guest.
+    async fn call(
+        &self,
+        agent: &Agent,
+        turn: Option<Turn>,
+        limits: &Limits,
+        stop: StopSignal,
+        export: Export,
+    ) -> Result<Answer, End> {
+        let _room = tokio::select! {
+            room = self.guests.acquire() => room,
+            reason = stop.stopped() => return Err(reason.into()),
+        };
+        let gate = Gate::default();
+        let stdio = Stdio::new(turn.as_ref());
+        let meter = Arc::new(Meter::new(self.clock.clone(), limits.cpu));
+        let uses_files = Arc::new(AtomicBool::new(false));
+        let parts = GuestParts {
+            turn: turn.clone(),
+            gate: gate.clone(),
+            stdio: stdio.clone(),
+            limits: limits.clone(),
+            uses_files: Arc::clone(&uses_files),
+            meter: Arc::clone(&meter),
+            stop: stop.watcher(),
+        };
+        let mut store = guest::store(&self.engine, parts);
+        let ended = {
+            let guest = async {
+                let instance = agent.pre().instantiate_async(&mut store).await?;
+                let exports = instance.podium_agent_lifecycle();
+                store.run_concurrent(async |accessor| export.call(exports, accessor).await).await?
+            };
+            let driver = Driver {
+                turn: turn.as_ref(),
+                clock: &self.clock,
+                gate: &gate,
+                meter: &meter,
+                ticker: &self.ticker,
+                stop: &stop,
+                uses_files: &uses_files,
+                wall: limits.wall,
+                wait: limits.wait,
+            };
+            driver.drive(std::pin::pin!(guest)).await
+        };
+        // Everything of the guest ends here, running calls too.
+        drop(store);
+        let last_line = stdio.finish();
+        ended.map_err(|ended: Ended| end::read(ended, &last_line, turn.as_ref()))
+    }
+}
+
+/// The export to call, its arguments ready.
+enum Export {
+    Describe,
+    Init,
+    Message(Box<types::Message>),
+    ConfigChange(Vec<lifecycle::ConfigChange>, String),
+}
+
+/// What an export answered.
+enum Answer {
+    Description(lifecycle::Description),
+    Done(Result<(), types::Error>),
+}
+
+impl TryFrom<Call> for Export {
+    type Error = WireError;
+
+    fn try_from(call: Call) -> Result<Self, WireError> {
+        Ok(match call {
+            Call::Init => Self::Init,
+            Call::Message(message) => {
+                let message = convert::types::message(message)
+                    .map_err(|error| WireError::new(ErrorCode::BadRequest, error.to_string()))?;
+                Self::Message(Box::new(message))
+            }
+            Call::ConfigChange { changes, source } => {
+                let changes = changes.into_iter().map(convert::lifecycle::config_change).collect();
+                Self::ConfigChange(changes, source)
+            }
+        })
+    }
+}
+
+impl Export {
+    async fn call(self, exports: &lifecycle::Guest, accessor: &Accessor<GuestState>) -> wasmtime::Result<Answer> {
+        Ok(match self {
+            Self::Describe => Answer::Description(exports.call_describe(accessor).await?),
+            Self::Init => Answer::Done(exports.call_on_init(accessor).await?),
+            Self::Message(message) => Answer::Done(exports.call_on_message(accessor, *message).await?),
+            Self::ConfigChange(changes, source) => {
+                Answer::Done(exports.call_on_config_change(accessor, changes, source).await?)
+            }
+        })
+    }
+}
+
+/// A guest's own error keeps its words; a code that is none of the host's becomes `POD-4002`.
+fn guest_error(error: types::Error) -> WireError {
+    let error = WireError::from(error);
+    if error.known_code().is_some() {
+        return error;
+    }
+    let mut known = WireError::new(ErrorCode::GuestError, format!("{}: {}", error.code, error.message));
+    if error.code.is_empty() {
+        known.message = error.message;
+    }
+    known.hint = error.hint.or(known.hint);
+    known.retryable = error.retryable;
+    known
+}

@@ -1,0 +1,166 @@
+//! One open database: pragmas, transactions, checkpoints, the two ways to close.
+//!
+//! Dropped, it leaves its WAL for the next opening (cheap); [`Database::rest`] leaves the main file only. Must never
+//! create a file: templates do.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rusqlite::config::DbConfig;
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
+
+use crate::error::SqliteError;
+use crate::process;
+
+/// A WAL of this length is written back to the main file: long enough that it is rare, short enough that reading
+/// it again after a crash takes milliseconds.
+pub const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long a statement waits for a lock. Nobody else writes our files; somebody may look with a tool.
+const BUSY_TIMEOUT_MS: u32 = 5000;
+
+/// Page cache of a connection: its hot pages, not its history.
+const CACHE_KIB: i64 = 256;
+
+/// Statements that stay prepared: more than any room has for one file.
+const STATEMENTS_MAX: usize = 64;
+
+/// When a commit is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchronous {
+    /// With the next checkpoint or FULL commit: survives the process, not a power cut.
+    Normal,
+    /// When the commit returns.
+    Full,
+}
+
+impl Synchronous {
+    fn pragma(self) -> &'static str {
+        match self {
+            Synchronous::Normal => "PRAGMA synchronous=NORMAL",
+            Synchronous::Full => "PRAGMA synchronous=FULL",
+        }
+    }
+}
+
+/// An open database; one thread's.
+#[derive(Debug)]
+pub struct Database {
+    connection: Connection,
+    synchronous: Synchronous,
+    page_bytes: u64,
+    /// Pages in the WAL after the last commit, kept by SQLite's hook.
+    wal_pages: Arc<AtomicU32>,
+}
+
+/// SQLite has one code for a missing file and for a folder in which it may not make its WAL; the system knows more.
+fn cannot_open(path: &Path, error: rusqlite::Error) -> SqliteError {
+    let folder = path.parent().unwrap_or(path);
+    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen)
+        && let Err(refused) = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
+    {
+        return SqliteError::file(folder, refused.into());
+    }
+    error.into()
+}
+
+impl Database {
+    /// Opens an existing file.
+    pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, SqliteError> {
+        process::configure();
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let mut connection = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, error))?;
+        // SQLite falls back to reading by itself; an owner that cannot write must know now.
+        if connection.is_readonly(MAIN_DB)? {
+            return Err(SqliteError::file(path, std::io::ErrorKind::ReadOnlyFilesystem.into()));
+        }
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.execute_batch(&format!(
+            "PRAGMA busy_timeout={BUSY_TIMEOUT_MS}; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA temp_store=MEMORY; {}",
+            synchronous.pragma()
+        ))?;
+        // Already so in files of a template; the question also reads the header and the WAL.
+        let mode: String = connection
+            .query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))
+            .map_err(|error| cannot_open(path, error))?;
+        if mode != "wal" {
+            tracing::warn!(path = %path.display(), mode, "database is not in WAL mode");
+        }
+        let page_bytes: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let wal_pages = Arc::new(AtomicU32::new(0));
+        let hook = Arc::clone(&wal_pages);
+        // Takes the place of SQLite's own checkpoint in the middle of a commit.
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            hook.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self { connection, synchronous, page_bytes, wal_pages })
+    }
+
+    /// The connection, for statements; use `prepare_cached`.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs `work` in one transaction at the database's own durability: all of it or nothing.
+    pub fn transaction<T, E: From<SqliteError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+        self.run("BEGIN IMMEDIATE")?;
+        let done = work(&self.connection).and_then(|value| {
+            self.run("COMMIT")?;
+            Ok(value)
+        });
+        if done.is_err() && !self.connection.is_autocommit() {
+            // The first error is the one that counts; a connection that cannot roll back is closed by its owner.
+            if let Err(error) = self.run("ROLLBACK") {
+                tracing::warn!(%error, "rollback failed");
+            }
+        }
+        done
+    }
+
+    /// The same at another durability, for this transaction only.
+    pub fn transaction_at<T, E: From<SqliteError>>(
+        &self,
+        synchronous: Synchronous,
+        work: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if synchronous == self.synchronous {
+            return self.transaction(work);
+        }
+        // SQLite takes this pragma when it is parsed, so it cannot stay prepared.
+        self.connection.execute_batch(synchronous.pragma()).map_err(SqliteError::from)?;
+        let done = self.transaction(work);
+        self.connection.execute_batch(self.synchronous.pragma()).map_err(SqliteError::from)?;
+        done
+    }
+
+    fn run(&self, sql: &str) -> Result<(), SqliteError> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    /// Bytes that the WAL held after the last commit of this connection.
+    pub fn wal_bytes(&self) -> u64 {
+        u64::from(self.wal_pages.load(Ordering::Relaxed)).saturating_mul(self.page_bytes)
+    }
+
+    /// Writes the WAL back and makes it durable. The WAL's file keeps its length and is used again from its start, which
+    /// is cheaper to sync than a growing one. False when a foreign reader kept it from being whole.
+    pub fn checkpoint(&self) -> Result<bool, SqliteError> {
+        let (pages, written) = self.connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE)?;
+        self.wal_pages.store(0, Ordering::Relaxed);
+        Ok(pages == written)
+    }
+
+    /// Writes the WAL back and closes; the main file is all that stays.
+    pub fn rest(self) -> Result<(), SqliteError> {
+        self.connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::TRUNCATE)?;
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        self.connection.close().map_err(|(_, error)| error)?;
+        Ok(())
+    }
+}

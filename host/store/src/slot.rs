@@ -1,0 +1,227 @@
+//! What a writer thread keeps of an instance: its open databases and the numbers that the next cut continues.
+//!
+//! Any failed write closes it, so that memory never runs ahead of the disk. Must never outlive its thread.
+
+use std::path::Path;
+
+use podium_sqlite::{CHECKPOINT_BYTES, Database, Slot, SqliteError, Synchronous, sync_folder};
+use podium_wire::InstanceId;
+use rusqlite::OptionalExtension;
+
+use crate::error::StoreError;
+use crate::logs::AgentLog;
+use crate::paths::Paths;
+use crate::snapshots::StateDb;
+
+/// With other jobs waiting a WAL may grow to this many times [`CHECKPOINT_BYTES`] before it is written back.
+const BUSY_FACTOR: u64 = 8;
+
+/// Bytes of a `messages.db` at least: a page for each of its tables (`schema.rs`), of which this asks for half.
+const FILE_BYTES_MIN: u64 = 8 * 2048;
+
+/// The pool's slot: closed until the first job.
+#[derive(Debug, Default)]
+pub(crate) struct InstanceSlot {
+    open: Option<Open>,
+}
+
+/// The last of everything that is numbered.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Head {
+    pub(crate) cut: u64,
+    pub(crate) state_version: u64,
+    pub(crate) last_message_seq: u64,
+    pub(crate) last_seq: u64,
+    pub(crate) last_turn: u64,
+    pub(crate) last_inbox_seq: u64,
+    pub(crate) component: String,
+    pub(crate) config_rev: u64,
+}
+
+/// The open databases of an instance.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) id: InstanceId,
+    pub(crate) paths: Paths,
+    pub(crate) messages: Database,
+    pub(crate) head: Head,
+    pub(crate) state: StateSide,
+    pub(crate) agent: Option<AgentLog>,
+    /// A snapshot at this cut is written, but not yet known to be on the disk.
+    pub(crate) snapshot_unsynced: Option<u64>,
+    /// Redo operations up to this cut are no longer needed.
+    pub(crate) ops_needless: Option<u64>,
+}
+
+/// What is known of `state.db`.
+#[derive(Debug)]
+pub(crate) enum StateSide {
+    /// Nothing yet: rows of a cut that never became true may stand in it.
+    Unknown,
+    /// There is none.
+    Absent,
+    /// Open, and nothing in it is past the last cut.
+    Open(StateDb),
+}
+
+impl InstanceSlot {
+    /// The open instance; opens it when needed.
+    pub(crate) fn open(&mut self, root: &Path, id: InstanceId) -> Result<&mut Open, StoreError> {
+        if self.open.is_none() {
+            let paths = Paths::new(root, id);
+            let database = paths.messages_db();
+            let length = match std::fs::symlink_metadata(&database) {
+                Ok(found) => found.len(),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let created = paths.folder.symlink_metadata().is_ok();
+                    return Err(if created { StoreError::NeverCreated(id) } else { StoreError::NotFound(id) });
+                }
+                Err(error) => return Err(StoreError::file(database, error)),
+            };
+            // A file that was acknowledged was never shorter; SQLite would take a shorter one for an empty database.
+            if length < FILE_BYTES_MIN {
+                return Err(StoreError::NeverCreated(id));
+            }
+            self.open = Some(Open::new(id, paths)?);
+        }
+        self.open.as_mut().ok_or(StoreError::NotFound(id))
+    }
+
+    /// Puts a freshly created instance in.
+    pub(crate) fn put(&mut self, open: Open) -> &mut Open {
+        self.open.insert(open)
+    }
+
+    /// Closes without writing anything back.
+    pub(crate) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Writes everything back and closes: only the main files stay.
+    pub(crate) fn rest(&mut self) -> Result<(), StoreError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        if let StateSide::Open(state) = open.state {
+            state.database.rest()?;
+        }
+        if let Some(agent) = open.agent {
+            agent.database.rest()?;
+        }
+        open.messages.rest()?;
+        Ok(())
+    }
+}
+
+impl Open {
+    fn new(id: InstanceId, paths: Paths) -> Result<Self, StoreError> {
+        Self::with_head(id, paths, load_head)
+    }
+
+    /// Opens `messages.db` with the numbers that `head` gives.
+    pub(crate) fn with_head(
+        id: InstanceId,
+        paths: Paths,
+        head: impl FnOnce(&Database) -> Result<Head, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let messages = Database::open(&paths.messages_db(), Synchronous::Full)?;
+        let head = head(&messages)?;
+        Ok(Self {
+            id,
+            paths,
+            messages,
+            head,
+            state: StateSide::Unknown,
+            agent: None,
+            snapshot_unsynced: None,
+            ops_needless: None,
+        })
+    }
+
+    /// One value of `meta`.
+    pub(crate) fn meta_number(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        let connection = self.messages.connection();
+        let mut statement = connection.prepare_cached("SELECT v FROM meta WHERE k = ?1")?;
+        Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+    }
+
+    /// Does what was put off. What fails is tried again by a later call and says so in the log: no caller waits for it.
+    fn tidy(&mut self, idle: bool) -> bool {
+        let limit = if idle { CHECKPOINT_BYTES } else { CHECKPOINT_BYTES * BUSY_FACTOR };
+        if let Err(error) = self.write_back(limit, idle) {
+            tracing::warn!(instance = %self.id, %error, "checkpoint failed");
+            return false;
+        }
+        self.snapshot_unsynced.is_some() || self.wal_bytes_max() >= CHECKPOINT_BYTES
+    }
+
+    fn write_back(&mut self, limit: u64, idle: bool) -> Result<(), SqliteError> {
+        if self.messages.wal_bytes() >= limit {
+            self.messages.checkpoint()?;
+        }
+        if let Some(agent) = &self.agent
+            && agent.database.wal_bytes() >= limit
+        {
+            agent.database.checkpoint()?;
+        }
+        if let StateSide::Open(state) = &self.state {
+            let snapshot = self.snapshot_unsynced.filter(|_| idle);
+            if snapshot.is_some() || state.database.wal_bytes() >= limit {
+                let whole = state.database.checkpoint()?;
+                if let (Some(cut), true) = (snapshot, whole) {
+                    // The file's own entry must be on the disk too before its redo goes.
+                    sync_folder(&self.paths.state_folder())?;
+                    sync_folder(&self.paths.folder)?;
+                    self.ops_needless = Some(cut);
+                    self.snapshot_unsynced = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wal_bytes_max(&self) -> u64 {
+        let state = if let StateSide::Open(state) = &self.state { state.database.wal_bytes() } else { 0 };
+        let agent = self.agent.as_ref().map_or(0, |agent| agent.database.wal_bytes());
+        self.messages.wal_bytes().max(state).max(agent)
+    }
+}
+
+impl Slot for InstanceSlot {
+    fn tidy(&mut self, idle: bool) -> bool {
+        self.open.as_mut().is_some_and(|open| open.tidy(idle))
+    }
+}
+
+/// Reads the last numbers from the tables that give them.
+fn load_head(messages: &Database) -> Result<Head, StoreError> {
+    let connection = messages.connection();
+    let mut head = connection.query_row(
+        "SELECT (SELECT coalesce(max(seq), 0) FROM updates), (SELECT coalesce(max(turn), 0) FROM turns),
+             (SELECT coalesce(max(seq), 0) FROM inbox), (SELECT coalesce(max(rev), 0) FROM config),
+             (SELECT coalesce(max(seq), 0) FROM messages)",
+        [],
+        |row| {
+            Ok(Head {
+                last_seq: row.get(0)?,
+                last_turn: row.get(1)?,
+                last_inbox_seq: row.get(2)?,
+                config_rev: row.get(3)?,
+                last_message_seq: row.get(4)?,
+                ..Head::default()
+            })
+        },
+    )?;
+    let cut = connection
+        .query_row("SELECT cut, state_version, component, config_rev FROM cuts ORDER BY cut DESC LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()?;
+    match cut {
+        Some((cut, state_version, component, config_rev)) => {
+            head = Head { cut, state_version, component, config_rev, ..head };
+        }
+        None => {
+            head.component = connection.query_row("SELECT v FROM meta WHERE k = 'component'", [], |row| row.get(0))?;
+        }
+    }
+    Ok(head)
+}

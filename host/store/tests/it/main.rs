@@ -1,0 +1,8 @@
+//! Tests of the store through its public face, on real files.
+
+mod common;
+mod files;
+mod lifecycle;
+mod properties;
+mod recovery;
+mod speed;

@@ -1,0 +1,23 @@
+//! The stories: one for every sentence that a user may rely on, through the real `podium` binary.
+//!
+//! One module a theme. Stories talk to hosts of their own over HTTP, WebSockets and the command line, and read an
+//! instance's databases where the promise is about the disk. No part of the host is linked or faked.
+
+mod bad_uploads;
+mod build;
+mod chat_ws;
+mod cli;
+mod config;
+mod crash;
+mod data_folder;
+mod deploy;
+mod files;
+mod host_crash;
+mod host_stop;
+mod http_edges;
+mod instances;
+mod invariants;
+mod logs;
+mod park_retry_discard;
+mod resume;
+mod turn_outcomes;

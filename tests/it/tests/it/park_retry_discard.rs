@@ -1,0 +1,109 @@
+//! A message on which the host dies again and again is parked; retry and discard (TURN §6).
+
+use podium_it::{Client, Host, agents};
+use podium_wire::ErrorCode;
+use podium_wire::InstanceId;
+use podium_wire::rest::{ExternalCut, InstanceStatus, MessageReceipt};
+use podium_wire::updates::{EventType, UpdateBody};
+use serde_json::json;
+
+/// A host with an instance whose first message has killed it as often as it may, and one message behind it.
+async fn parked(retry: u32) -> (Host, Client, InstanceId) {
+    let mut host = Host::start().await;
+    let bytes = agents::with_retry("probe", retry);
+    assert_eq!(host.client().deploy(bytes, None, None).await.status, 201);
+    let id = host.client().instance("probe").await;
+    host.client().post_message(id, "deadly", "spin").await;
+    host.client().post_message(id, "behind", "push 1").await;
+    for attempt in 1..=retry {
+        let running = |info: &podium_wire::rest::InstanceInfo| info.status == InstanceStatus::Running;
+        host.client().until(id, &format!("attempt {attempt} runs"), running).await;
+        host = host.crash().await;
+    }
+    host.client().until(id, "it is parked", |info| info.status == InstanceStatus::Parked).await;
+    let client = host.client();
+    (host, client, id)
+}
+
+fn act(id: InstanceId, message: &str, verb: &str) -> String {
+    format!("/api/v1/instances/{id}/messages/{message}/{verb}")
+}
+
+#[tokio::test]
+async fn nothing_behind_a_parked_message_runs() {
+    let (host, client, id) = parked(2).await;
+    let info = client.info(id).await;
+    assert_eq!((info.status, info.cut, info.inbox), (InstanceStatus::Parked, 1, 2));
+    // New messages are taken, and wait.
+    client.post_message(id, "later", "push 2").await;
+    assert_eq!(client.info(id).await.cut, 1);
+    // It stays parked through a crash and does not harm another instance.
+    let host = host.crash().await;
+    let client = host.client();
+    client.until(id, "it is parked", |info| info.status == InstanceStatus::Parked).await;
+    let neighbour = client.instance("probe").await;
+    assert_eq!(client.reply(neighbour, "echo fine").await, "fine");
+    assert_eq!(client.info(id).await.cut, 1);
+}
+
+#[tokio::test]
+async fn a_parked_message_is_discarded_and_the_queue_goes_on() {
+    let (_host, client, id) = parked(1).await;
+    client.post(&act(id, "behind", "discard")).await.refused(ErrorCode::NotParked);
+    let cut: ExternalCut = client.post(&act(id, "deadly", "discard")).await.with(200);
+    assert_eq!(cut.cut, 2);
+    assert_eq!(client.ask_as(id, "behind", "push 1").await.text.as_deref(), Some("1"));
+    let outcome = client.ask_as(id, "deadly", "spin").await;
+    assert_eq!((outcome.duplicate, outcome.cut), (true, 2));
+    assert_eq!(outcome.error.and_then(|error| error.known_code()), Some(ErrorCode::Discarded));
+    client.post(&act(id, "deadly", "discard")).await.refused(ErrorCode::NotParked);
+}
+
+#[tokio::test]
+async fn a_parked_message_is_run_again_with_its_attempts_anew() {
+    let (_host, client, id) = parked(1).await;
+    let mut socket = client.socket(id).await;
+    let receipt: MessageReceipt = client.post(&act(id, "deadly", "retry")).await.with(202);
+    assert_eq!(receipt.message_id, "deadly");
+    client.until(id, "it runs again", |info| info.status == InstanceStatus::Running).await;
+    assert_eq!(client.post(&format!("/api/v1/instances/{id}/interrupt")).await.status, 202);
+    let updates = socket.until(EventType::Error).await;
+    match updates.last().map(podium_wire::updates::Update::body) {
+        Some(Ok(UpdateBody::Error(error))) => assert_eq!(error.known_code(), Some(ErrorCode::Interrupted)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.ask_as(id, "behind", "push 1").await.text.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_failed_message_is_run_again_as_a_new_row() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    // It fails while the file is missing, and works when it is there.
+    let failed = client.ask_as(id, "m-1", "read later.txt").await;
+    assert!(failed.error.is_some());
+    client.file_put(id, "later.txt", b"here now").await;
+    let receipt: MessageReceipt = client.post(&act(id, "m-1", "retry")).await.with(202);
+    assert_eq!(receipt.message_id, "retry:1:m-1");
+    client.until(id, "the retry ends", |info| info.inbox == 0 && info.status == InstanceStatus::Resting).await;
+    let history = client.history(id).await.messages;
+    assert!(history.iter().any(|entry| entry.text == "here now"), "{history:?}");
+    // The first outcome stays what it was.
+    assert!(client.ask_as(id, "m-1", "read later.txt").await.error.is_some());
+    client.post(&act(id, "m-1", "discard")).await.refused(ErrorCode::NotParked);
+}
+
+#[tokio::test]
+async fn what_cannot_be_retried_or_discarded() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    client.ask_as(id, "fine", "echo fine").await;
+    client.post(&act(id, "fine", "retry")).await.refused(ErrorCode::AlreadyAnswered);
+    client.post(&act(id, "fine", "discard")).await.refused(ErrorCode::NotParked);
+    for verb in ["retry", "discard"] {
+        client.post(&act(id, "never-sent", verb)).await.refused(ErrorCode::MessageNotFound);
+    }
+    assert_eq!(client.state(id).await.state["hooks"]["on_message"], json!(1));
+}
