@@ -12,6 +12,7 @@ mod rank;
 mod words;
 
 use std::path::Path;
+use std::time::Duration;
 
 use podium_sdk::{ToolKind, prelude::*};
 
@@ -23,6 +24,9 @@ const WORKSPACE: &str = "/workspace";
 
 /// Most passages in an answer.
 const PASSAGES_MAX: usize = 10;
+
+/// The slowest pace of an answer.
+const PACE_MS_MAX: u64 = 1000;
 
 /// Most paths named in a list or a remark.
 const NAMES_MAX: usize = 50;
@@ -44,11 +48,13 @@ struct Shelf {
 struct Settings {
     /// Passages in an answer, 1 to 10.
     passages: usize,
+    /// Milliseconds between two pieces of an answer, for people who read along; at most 1,000.
+    pace_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { passages: 3 }
+        Self { passages: 3, pace_ms: 0 }
     }
 }
 
@@ -61,7 +67,8 @@ impl Agent for Librarian {
 
     fn config_schema() -> Option<Json> {
         let passages = json!({ "type": "integer", "minimum": 1, "maximum": PASSAGES_MAX });
-        Some(json!({ "type": "object", "properties": { "passages": passages } }))
+        let pace = json!({ "type": "integer", "minimum": 0, "maximum": PACE_MS_MAX });
+        Some(json!({ "type": "object", "properties": { "passages": passages, "pace_ms": pace } }))
     }
 
     async fn on_message(cx: &mut Ctx<Self>, message: Message) -> Result<()> {
@@ -75,7 +82,7 @@ impl Agent for Librarian {
             "" => cx.reply("Ask me something, or say `list` or `index`."),
             "list" => cx.reply(list(&library, &refresh)),
             "index" => cx.reply(format!("{}{}", state_of(&library, &refresh), remarks(&refresh))),
-            question => answer(cx, &library, &refresh, question),
+            question => answer(cx, &library, &refresh, question).await,
         }
     }
 
@@ -88,7 +95,7 @@ impl Agent for Librarian {
     }
 }
 
-fn answer(cx: &mut Ctx<Librarian>, library: &Library, refresh: &Refresh, question: &str) -> Result<()> {
+async fn answer(cx: &mut Ctx<Librarian>, library: &Library, refresh: &Refresh, question: &str) -> Result<()> {
     cx.state.questions += 1;
     if library.index.documents.is_empty() {
         let none = "I have no documents yet. Put some into my workspace: podium files put ID notes.md notes.md";
@@ -104,8 +111,12 @@ fn answer(cx: &mut Ctx<Librarian>, library: &Library, refresh: &Refresh, questio
         return cx.reply(format!("Nothing in my {documents} matches that question.{}", remarks(refresh)));
     }
     let mut text = cx.stream();
+    let pace = Duration::from_millis(cx.config.pace_ms.min(PACE_MS_MAX));
     for piece in answer::pieces(&sources) {
         text.write(piece)?;
+        if !pace.is_zero() {
+            cx.sleep(pace).await?;
+        }
     }
     text.write(remarks(refresh))?;
     text.finish()

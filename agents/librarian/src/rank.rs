@@ -40,12 +40,12 @@ pub(crate) fn search(index: &Index, terms: &[String], limit: usize) -> Vec<Hit> 
     let passages = as_f64(index.passages());
     let length: f64 = index.documents.iter().flat_map(|d| &d.passages).map(|p| f64::from(p.length)).sum();
     let mean_length = (length / passages.max(1.0)).max(1.0);
-    let rarity: Vec<f64> = (0..terms.len())
-        .map(|term| {
-            let having = as_f64(candidates.iter().filter(|candidate| candidate.counts[term] > 0).count());
-            ((passages - having + 0.5) / (having + 0.5)).ln_1p()
-        })
-        .collect();
+    let having = |term| as_f64(candidates.iter().filter(|candidate| candidate.counts[term] > 0).count());
+    let having: Vec<f64> = (0..terms.len()).map(having).collect();
+    let rarity = |having: f64| ((passages - having + 0.5) / (having + 0.5)).ln_1p();
+    // A word that stands nowhere weighs no more than the rarest one that does: "who keeps" finds "the keeper".
+    let rarest = having.iter().filter(|having| **having > 0.0).map(|having| rarity(*having)).fold(0.0, f64::max);
+    let rarity: Vec<f64> = having.iter().map(|having| rarity(*having).min(rarest)).collect();
     let whole: f64 = rarity.iter().sum();
     let score = |candidate: &Candidate| {
         let norm = K1 * (1.0 - B + B * candidate.length / mean_length);

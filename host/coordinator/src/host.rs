@@ -1,6 +1,5 @@
 //! A host: its data folder, databases, registry, runtime and active instances, opened and closed together.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,12 +72,11 @@ pub struct Host {
 }
 
 impl Host {
-    /// Opens the data folder and wakes the instances that have something to finish. Blocking for the time of opening
+    /// Opens what is in a data folder and wakes the instances that have something to finish. Blocking for the time of opening
     /// a few files.
-    pub async fn open(data: &Path) -> Result<Self, HostError> {
+    pub async fn open(data: DataFolder) -> Result<Self, HostError> {
         let clock = Clock::system();
         let random = Randomness::system();
-        let data = DataFolder::open(data)?;
         let token = data.token(&random)?;
         let store = Store::open(data.path(), &clock)?;
         let registry = Arc::new(Registry::open(&data.path().join("deployments"))?);

@@ -22,6 +22,7 @@ mod routes;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use podium_kit::data::DataFolder;
 use podium_kit::listen::{self, ListenError};
 
 pub use host::{Host, HostError};
@@ -48,6 +49,8 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<bool, ServeError> {
+    // The folder first: who starts a second host on it is told so, and not that the port is taken.
+    let data = DataFolder::open(data).map_err(HostError::Data)?;
     let listener = listen::loopback(address).await?;
     let bound = listener.local_addr().map_err(|source| ListenError::Bind { address, source })?;
     let host = Host::open(data).await?;

@@ -34,6 +34,7 @@ impl Randomness {
     ///
     /// # Panics
     /// When the operating system has no source of randomness.
+    #[expect(clippy::disallowed_methods, reason = "kit is the door to the system's entropy")]
     pub fn fill(&self, bytes: &mut [u8]) {
         match &self.0 {
             Source::System => {

@@ -39,8 +39,8 @@ impl From<LimitReached> for End {
     }
 }
 
-/// Reads how a guest ended; `last_line` is what it last wrote to standard error.
-pub(crate) fn read(ended: Ended, last_line: &str, turn: Option<&Turn>) -> End {
+/// Reads how a guest ended; `last_words` are the guest's, if it left any.
+pub(crate) fn read(ended: Ended, last_words: &str, turn: Option<&Turn>) -> End {
     match ended {
         Ended::Stopped(reason) => reason.into(),
         Ended::Limit(limit) => limit.into(),
@@ -48,11 +48,11 @@ pub(crate) fn read(ended: Ended, last_line: &str, turn: Option<&Turn>) -> End {
             let message = "the agent waits, and nothing it waits for can ever come";
             End::Failed(WireError::new(ErrorCode::GuestStuck, message))
         }
-        Ended::Guest(error) => trap(&error, last_line, turn),
+        Ended::Guest(error) => trap(&error, last_words, turn),
     }
 }
 
-fn trap(error: &wasmtime::Error, last_line: &str, turn: Option<&Turn>) -> End {
+fn trap(error: &wasmtime::Error, last_words: &str, turn: Option<&Turn>) -> End {
     if let Some(reason) = error.downcast_ref::<StopReason>() {
         return (*reason).into();
     }
@@ -66,9 +66,9 @@ fn trap(error: &wasmtime::Error, last_line: &str, turn: Option<&Turn>) -> End {
         return End::Failed(WireError::new(ErrorCode::Internal, "the host has no room for another agent just now"));
     }
     let mut message = sentence(error);
-    if !last_line.is_empty() {
+    if !last_words.is_empty() {
         message.push_str("; it last said: ");
-        message.push_str(last_line);
+        message.push_str(last_words);
     }
     End::Failed(WireError::new(ErrorCode::GuestTrap, message))
 }

@@ -31,10 +31,8 @@ impl Meter {
     }
 
     /// A poll of the guest begins.
-    pub(crate) fn begin(&self) -> Duration {
-        let now = self.clock.monotonic();
-        self.poll_began_ns.store(nanos(now), Ordering::Release);
-        now
+    pub(crate) fn begin(&self) {
+        self.poll_began_ns.store(nanos(self.clock.monotonic()), Ordering::Release);
     }
 
     /// It ended; answers the time now.

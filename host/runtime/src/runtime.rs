@@ -247,8 +247,8 @@ impl Shared {
         };
         // Everything of the guest ends here, running calls too.
         drop(store);
-        let last_line = stdio.finish();
-        ended.map_err(|ended: Ended| end::read(ended, &last_line, turn.as_ref()))
+        let last_words = stdio.finish();
+        ended.map_err(|ended: Ended| end::read(ended, &last_words, turn.as_ref()))
     }
 }
 

@@ -77,7 +77,6 @@ fn create(shared: &Shared, slot: &mut InstanceSlot, new: &NewInstance) -> Result
         podium_kit::data::create_private_dir(path).map_err(|error| StoreError::file(path, error))
     };
     folder(&paths.messages_folder())?;
-    folder(&paths.work())?;
     shared.templates.messages.write(&paths.messages_db(), true)?;
     let mut open = Open::empty(new.id, paths, new.component.to_string())?;
     write_first_rows(&open, new)?;

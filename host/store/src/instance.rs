@@ -35,9 +35,18 @@ impl InstanceStore {
         self.id
     }
 
-    /// The folder that its guests see as `/workspace`; made when it is first needed.
+    /// The folder that its guests see as `/workspace`; [`InstanceStore::make_workspace`] makes it.
     pub fn workspace(&self) -> PathBuf {
         Paths::new(&self.shared.root, self.id).work()
+    }
+
+    /// Makes the workspace's folder when it is not there yet: an unused agent has none.
+    pub async fn make_workspace(&self) -> Result<(), StoreError> {
+        let path = self.workspace();
+        self.run(move |_, _| {
+            podium_kit::data::create_private_dir(&path).map_err(|error| StoreError::file(path.clone(), error))
+        })
+        .await
     }
 
     async fn run<R, F>(&self, job: F) -> Result<R, StoreError>

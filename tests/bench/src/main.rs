@@ -13,7 +13,7 @@ mod stats;
 
 use std::path::{Path, PathBuf};
 
-use report::{Measured, Report};
+use report::Measured;
 
 /// A place for data and what its fsync costs.
 struct Storage {
@@ -34,7 +34,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     match arguments.as_slice() {
         [command, data, bun] if command == "front" => runtime.block_on(front::serve(Path::new(data), Path::new(bun))),
-        [] => print!("{}", runtime.block_on(measure()).markdown()),
+        [] => runtime.block_on(measure()),
         _ => {
             eprintln!("usage: podium-bench");
             std::process::exit(2);
@@ -42,10 +42,11 @@ fn main() {
     }
 }
 
-async fn measure() -> Report {
+/// Measures everything; each table is printed as soon as it is known.
+async fn measure() {
     let component = podium::component();
     let bun = bun::program();
-    let mut report = Report::new(component.len());
+    print!("{}", report::header(component.len()));
     for storage in storages() {
         let folder = tempfile::Builder::new().prefix("podium-bench-").tempdir_in(&storage.folder);
         let folder = folder.unwrap_or_else(|error| panic!("{}: {error}", storage.folder.display()));
@@ -60,9 +61,8 @@ async fn measure() -> Report {
             }
             None => None,
         };
-        report.add(Measured { storage: storage.name, floors, podium, bun });
+        print!("{}", Measured { storage: storage.name, floors, podium, bun }.markdown());
     }
     eprintln!("the runtime's part of a turn");
-    report.runtime = podium::runtime_part();
-    report
+    print!("{}", report::runtime(podium::runtime_part().as_deref()));
 }

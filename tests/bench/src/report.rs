@@ -20,33 +20,44 @@ pub struct Measured {
     pub bun: Option<Loads>,
 }
 
-/// All of a run.
-#[derive(Debug)]
-pub struct Report {
-    component_bytes: usize,
-    measured: Vec<Measured>,
-    /// What the runtime alone needs, in its own words.
-    pub runtime: Option<String>,
-}
-
 fn first_line(path: &str, prefix: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(prefix))?;
     Some(line.rsplit(':').next().unwrap_or(line).trim().to_owned())
 }
 
-impl Report {
-    /// An empty one.
-    pub fn new(component_bytes: usize) -> Self {
-        Self { component_bytes, measured: Vec::new(), runtime: None }
-    }
+/// What stands above all tables: the machine, the turn, the command.
+pub fn header(component_bytes: usize) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let cpu = first_line("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!(
+        "## Podium beside one Bun process per agent\n\n\
+         - machine: {cores} cores, {cpu}, Linux {}; load before: {}\n\
+         - a turn: a message comes in over a WebSocket, the agent streams {PIECES} pieces of text, each its own frame, adds 1 \
+         to its counter, message and reply are stored; it is over when the frame came that says it is durable\n\
+         - Podium makes the message durable before it acknowledges it, and the turn when it ends (2 syncs a turn); the Bun \
+         process commits once at the end\n\
+         - client, server and agents share the cores; component {} KiB\n\
+         - command: `make bench`\n\n",
+        kernel.trim(),
+        load.trim(),
+        component_bytes / 1024
+    )
+}
 
-    /// Adds a storage.
-    pub fn add(&mut self, measured: Measured) {
-        self.measured.push(measured);
-    }
+/// What the runtime alone needs, in its own words.
+pub fn runtime(said: Option<&str>) -> String {
+    let said = match said {
+        Some(said) => format!("```\n{}\n```", said.trim_end()),
+        None => "not measured: build the example `fresh_turn` of podium-runtime".to_owned(),
+    };
+    format!("### The runtime's part of a turn: fresh guest, call, drop (bar: 60 us for Rust)\n\n{said}\n")
+}
 
-    /// The whole as Markdown.
+impl Measured {
+    /// The table of one storage.
     pub fn markdown(&self) -> String {
         let mut page = String::new();
         self.write(&mut page).expect("a string takes everything");
@@ -54,37 +65,7 @@ impl Report {
     }
 
     fn write(&self, page: &mut String) -> std::fmt::Result {
-        let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-        let cpu = first_line("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        writeln!(page, "## Podium beside one Bun process per agent\n")?;
-        writeln!(page, "- machine: {cores} cores, {cpu}, Linux {}; load at the end: {}", kernel.trim(), load.trim())?;
-        writeln!(
-            page,
-            "- a turn: a message comes in over a WebSocket, the agent streams {PIECES} pieces of text, each its own frame, adds \
-             1 to its counter, message and reply are stored; it is over when the frame came that says it is durable"
-        )?;
-        writeln!(
-            page,
-            "- Podium makes the message durable before it acknowledges it and the turn again when it ends (2 syncs a turn); \
-             the Bun process commits once at the end"
-        )?;
-        writeln!(page, "- client, server and agents share the cores; component {} KiB", self.component_bytes / 1024)?;
-        writeln!(page, "- command: `make bench`\n")?;
-        for measured in &self.measured {
-            Self::storage(page, measured)?;
-        }
-        writeln!(page, "### The runtime's part of a turn: fresh guest, call, drop (bar ≤ 60 us for Rust)\n")?;
-        match &self.runtime {
-            Some(said) => writeln!(page, "```\n{}\n```", said.trim_end())?,
-            None => writeln!(page, "not measured: build the example `fresh_turn` of podium-runtime")?,
-        }
-        Ok(())
-    }
-
-    fn storage(page: &mut String, measured: &Measured) -> std::fmt::Result {
-        let Measured { storage, floors, podium, bun } = measured;
+        let Self { storage, floors, podium, bun } = self;
         let real = storage.starts_with("real");
         writeln!(page, "### {storage}\n")?;
         writeln!(

@@ -217,7 +217,7 @@ impl Client {
     /// The same with a message id.
     pub async fn ask_as(&self, id: InstanceId, message_id: &str, text: &str) -> MessageOutcome {
         let body = json!({"id": message_id, "content": {"text": text}});
-        self.post_json(&format!("/api/v1/instances/{id}/messages?wait=30s"), &body).await.with(200)
+        self.post_json(&format!("/api/v1/instances/{id}/messages?wait=60s"), &body).await.with(200)
     }
 
     /// The reply to a message whose turn must end well.

@@ -36,6 +36,7 @@ pub struct Position {
 struct Attempt {
     turn_id: String,
     attempt: u32,
+    message_id: Option<String>,
     ring: Ring,
     snapshots: Arc<dyn Snapshots>,
 }
@@ -130,7 +131,14 @@ impl Hub {
     }
 
     /// An attempt begins. A later attempt at a turn tells clients to drop what they saw of it.
-    pub fn begin(&self, turn_id: &str, attempt: u32, snapshots: Arc<dyn Snapshots>, ts: u64) {
+    pub fn begin(
+        &self,
+        turn_id: &str,
+        attempt: u32,
+        message_id: Option<String>,
+        snapshots: Arc<dyn Snapshots>,
+        ts: u64,
+    ) {
         let mut inner = self.lock();
         if attempt > 1 {
             let restarted = restarted(turn_id, attempt, inner.position.last_seq, ts);
@@ -139,7 +147,8 @@ impl Hub {
         for client in &inner.clients {
             client.set_snapshot(0);
         }
-        inner.attempt = Some(Attempt { turn_id: turn_id.to_owned(), attempt, ring: Ring::default(), snapshots });
+        inner.attempt =
+            Some(Attempt { turn_id: turn_id.to_owned(), attempt, message_id, ring: Ring::default(), snapshots });
     }
 
     /// A live update of the running attempt.
@@ -247,7 +256,9 @@ impl Attempt {
             // Taken outside the lock: what came after it is in the ring, what is still on its way here must not come twice.
             after_n = after_n.max(snapshot.n);
             client.set_snapshot(snapshot.n);
-            frames.push(frame(&ServerFrame::Update(Update::control(&UpdateBody::TurnSnapshot(snapshot), ts))));
+            let mut update = Update::control(&UpdateBody::TurnSnapshot(snapshot), ts);
+            update.message_id.clone_from(&self.message_id);
+            frames.push(frame(&ServerFrame::Update(update)));
         }
         frames.extend(self.ring.after(after_n));
         frames

@@ -60,6 +60,12 @@ fn compare(pointer: String, old: Option<&Value>, new: Option<&Value>, found: &mu
     }
 }
 
+/// The update that tells of a new revision; it comes with the cut, so nobody has seen it live.
+pub(super) fn changed(revision: u64, at: u64) -> NewUpdate {
+    let (event_type, content) = UpdateBody::ConfigChanged(ConfigChanged { revision }).encode();
+    NewUpdate { n: None, event_type, content, at }
+}
+
 impl Owner {
     /// Queues a change; the reply comes with its cut.
     pub(super) async fn set_config(
@@ -129,8 +135,7 @@ impl Owner {
         let mut request = self.empty_cut(CutKind::Config);
         request.inbox_seq = Some(row.seq);
         request.config = Some((revision, config.to_string()));
-        let (event_type, content) = UpdateBody::ConfigChanged(ConfigChanged { revision }).encode();
-        request.updates = vec![NewUpdate { n: None, event_type, content, at: request.at }];
+        request.updates = vec![changed(revision, request.at)];
         let cut = self.commit(request, Some(row)).await?;
         self.core.config = Arc::new(config);
         self.core.config_rev = revision;

@@ -117,6 +117,8 @@ pub(crate) struct Owner {
     /// True once host.db knows that this instance may have unfinished rows.
     active: bool,
     stopping: bool,
+    /// True once the workspace's folder is known to be there.
+    has_workspace: bool,
     wait_changed: Arc<Notify>,
 }
 

@@ -68,6 +68,7 @@ impl Owner {
             commands,
             active,
             stopping: false,
+            has_workspace: false,
             wait_changed: Arc::new(Notify::new()),
         };
         owner.shown.hub.set_position(owner.position());

@@ -73,11 +73,14 @@ impl Owner {
         request.state_version = state_version;
         request.messages = spoken(&attempt.row, &texts);
         request.updates = rows(updates, request.at);
+        let mut unseen = Vec::new();
         if let Some(config) = &attempt.new_config {
-            request.config = Some((self.core.config_rev + 1, Value::Object(config.clone()).to_string()));
+            let revision = self.core.config_rev + 1;
+            request.config = Some((revision, Value::Object(config.clone()).to_string()));
+            unseen.push(super::config::changed(revision, request.at));
+            request.updates.extend(unseen.clone());
         }
-        let through_n = last_n;
-        let cut = self.commit_through(request, Some(&attempt.row), Vec::new(), through_n).await?;
+        let cut = self.commit_through(request, Some(&attempt.row), unseen, last_n).await?;
         if let Some(config) = &attempt.new_config {
             self.core.config = Arc::new(Value::Object(config.clone()));
             self.core.config_rev += 1;

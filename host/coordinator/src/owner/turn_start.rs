@@ -112,6 +112,10 @@ impl Owner {
     }
 
     async fn start_turn(&mut self, agent: &Arc<LoadedAgent>, mut row: Row) -> Result<(), Error> {
+        if !self.has_workspace {
+            self.store.make_workspace().await?;
+            self.has_workspace = true;
+        }
         let start = match row.take_begun() {
             Some(start) => start,
             None => {
@@ -150,13 +154,14 @@ impl Owner {
             watch: Arc::clone(&wait) as _,
             clock: self.parts.clock.clone(),
         };
+        let message_id = (row.kind == RowKind::Message).then(|| row.id.clone());
         let spec = TurnSpec {
             instance: self.id,
             deployment: agent.deployment.deployment_id.clone(),
             turn: start.turn,
             turn_id: start.turn_id.clone(),
             attempt: start.attempt,
-            message_id: (row.kind == RowKind::Message).then(|| row.id.clone()),
+            message_id: message_id.clone(),
             kind,
             seed: start.seed,
             limits: agent.limits.clone(),
@@ -168,7 +173,7 @@ impl Owner {
             now_ms: now,
         };
         let snapshots = Arc::new(TurnSnapshots::default());
-        self.shown.hub.begin(&start.turn_id, start.attempt, Arc::clone(&snapshots) as _, now);
+        self.shown.hub.begin(&start.turn_id, start.attempt, message_id, Arc::clone(&snapshots) as _, now);
         self.tell_status(InstanceStatus::Running, StatusEvent::TurnStarted);
         let turn = Turn::new(spec, ports);
         snapshots.set(turn.clone());

@@ -11,6 +11,9 @@ impl log::Host for GuestState {
         message: String,
         fields: Option<String>,
     ) -> wasmtime::Result<()> {
+        if matches!(level, log::Level::Error) {
+            self.stdio.remember(&message);
+        }
         // `describe` may log like anybody; without a turn there is nobody to read it.
         if let Ok(turn) = self.turn("log.write") {
             turn.log(level.into(), &module, &message, fields.as_deref());

@@ -1,7 +1,7 @@
 //! Standard output and error: lines of the agent's log. Standard input is closed.
 //!
-//! A line goes out when it ends, or when it is as long as a log line may be. The last line of standard error is
-//! kept, because it is what a trap's message needs.
+//! A line goes out when it ends, or when it is as long as a log line may be. The guest's last words (a line of
+//! standard error, an error it logged) are kept, because they are what a trap's message needs.
 
 use std::io;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use podium_capabilities::Turn;
 use podium_capabilities::log::LINE_BYTES_MAX;
+use podium_wire::error::truncate;
 use podium_wire::rest::LogLevel;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -20,6 +21,8 @@ use wasmtime_wasi_io::streams::{OutputStream, StreamResult};
 
 /// Bytes that one write may bring: as many as fill a line.
 const WRITE_BYTES_MAX: usize = LINE_BYTES_MAX;
+/// Bytes of the last words that are kept: they become part of one sentence.
+const LAST_WORDS_BYTES_MAX: usize = 1024;
 
 /// One of the two outputs.
 #[derive(Clone)]
@@ -61,9 +64,16 @@ impl Lines {
         if let Some(turn) = &self.turn {
             turn.log(self.level, self.module, &line, None);
         }
-        if !line.trim().is_empty() {
-            self.last = line;
+        self.remember(&line);
+    }
+
+    fn remember(&mut self, words: &str) {
+        if words.trim().is_empty() {
+            return;
         }
+        // One line, whatever it was: a sentence is made of it.
+        self.last = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        truncate(&mut self.last, LAST_WORDS_BYTES_MAX);
     }
 }
 
@@ -103,7 +113,12 @@ impl Stdio {
         self.stderr.clone()
     }
 
-    /// Writes out what has no end of line yet, and answers the last line of standard error that says something.
+    /// Keeps an error that the guest logged as its last words.
+    pub(crate) fn remember(&self, words: &str) {
+        self.stderr.lines().remember(words);
+    }
+
+    /// Writes out what has no end of line yet, and answers the guest's last words.
     pub(crate) fn finish(&self) -> String {
         for stream in [&self.stdout, &self.stderr] {
             let mut lines = stream.lines();
@@ -171,12 +186,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_that_says_something_is_kept() {
+    fn the_last_words_that_say_something_are_kept() {
         let stdio = Stdio::new(None);
         let stderr = stdio.stderr();
         stderr.lines().write(b"first\npanicked at ");
         stderr.lines().write(b"src/lib.rs\r\n\n  \n");
         assert_eq!(stdio.finish(), "panicked at src/lib.rs");
+        stdio.remember("panicked at src/lib.rs:3:\nboom");
+        assert_eq!(stdio.finish(), "panicked at src/lib.rs:3: boom");
+        assert_eq!(stdio.finish(), "");
     }
 
     #[test]

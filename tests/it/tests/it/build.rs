@@ -42,15 +42,12 @@ async fn a_folder_is_built_and_deployed_in_one_step() {
     assert_eq!(cli.run(&["chat", &id, "add"]).await.ok().trim(), "1");
 }
 
+/// A folder that looks like an agent's, with nothing to compile but its own source.
 fn agent(folder: &Path, toml: &str, source: &str) {
     std::fs::create_dir_all(folder.join("src")).expect("a folder");
     std::fs::write(folder.join("agent.toml"), toml).expect("agent.toml");
-    let sdk = root().join("guest-sdk/rust");
-    let cargo = format!(
-        "[package]\nname = \"story\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n\
-         [dependencies]\npodium-sdk = {{ path = {:?} }}\n[workspace]\n",
-        sdk.display().to_string()
-    );
+    let cargo = "[package]\nname = \"story\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+                 [lib]\ncrate-type = [\"cdylib\"]\n[workspace]\n";
     std::fs::write(folder.join("Cargo.toml"), cargo).expect("Cargo.toml");
     std::fs::write(folder.join("src/lib.rs"), source).expect("a source");
 }
@@ -116,40 +113,64 @@ async fn the_doctor_says_what_is_there_and_what_is_missing() {
     assert!(said.contains("rustup") || said.contains("apt-get"), "no command that mends it: {said}");
 }
 
-#[tokio::test]
-async fn the_guide_s_commands_work() {
-    let guide = std::fs::read_to_string(root().join("docs/guide/first-agent.md")).expect("the guide");
-    let host = Host::start().await;
-    let mut commands = Vec::new();
+/// The lines of a document's console blocks.
+fn console_lines(text: &str) -> Vec<&str> {
+    let mut lines = Vec::new();
     let mut console = false;
-    for line in guide.lines() {
+    for line in text.lines() {
         if let Some(language) = line.strip_prefix("```") {
             console = !console && language.trim() == "console";
         } else if console {
-            let line = line.strip_prefix("$ ").unwrap_or(line);
-            // The host runs already, and cargo's own installation is the reader's.
-            if !line.is_empty() && !line.starts_with("podium up") && !line.starts_with("cargo install") {
-                commands.push(line.to_owned());
-            }
+            lines.push(line.strip_prefix("$ ").unwrap_or(line));
         }
     }
+    lines
+}
+
+#[tokio::test]
+async fn the_guide_s_commands_work() {
+    let guide = std::fs::read_to_string(root().join("docs/guide/first-agent.md")).expect("the guide");
+    let data = Data::new();
+    let home = data.scratch();
+    // The reader builds the program first; here it is there already, under a name that comes before all others in the
+    // path, and it listens on a free port.
+    let commands: Vec<&str> = console_lines(&guide)
+        .into_iter()
+        .filter(|line| !line.starts_with("cargo build") && !line.starts_with("export PATH="))
+        .collect();
     assert!(commands.iter().any(|line| line.contains("podium deploy")), "{commands:?}");
-    let home = std::env::var_os("HOME").unwrap_or_else(|| "/root".into());
-    let folder = podium_it::host::binary().parent().expect("a folder").display().to_string();
-    let script = format!("set -euo pipefail\n{}\n", commands.join("\n"));
-    let output = std::process::Command::new("bash")
-        .args(["-c", &script])
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let bin = home.join("bin");
+    std::fs::create_dir_all(&bin).expect("a folder");
+    let program = podium_it::host::binary().display().to_string();
+    let wrapper = format!(
+        "#!/bin/sh\nif [ \"$1\" = up ]; then shift; exec {program} up --listen {port} \"$@\"; fi\nexec {program} \"$@\"\n"
+    );
+    std::fs::write(bin.join("podium"), wrapper).expect("a wrapper");
+    std::fs::set_permissions(bin.join("podium"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    let script =
+        format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}\n", commands.join("\n"));
+    let own = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
+    let or = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| format!("{own}/{default}"));
+    let mut command = tokio::process::Command::new("timeout");
+    command
+        .args(["--kill-after=5", "600", "bash", "-c", &script])
         .current_dir(root())
-        .env("HOME", home)
-        .env("PATH", format!("{folder}:{}", std::env::var("PATH").unwrap_or_default()))
-        .env("PODIUM_URL", host.url())
-        .env("PODIUM_DATA", host.data().path())
+        .stdin(std::process::Stdio::null())
+        .env("HOME", &home)
+        .env("CARGO_HOME", or("CARGO_HOME", ".cargo"))
+        .env("RUSTUP_HOME", or("RUSTUP_HOME", ".rustup"))
+        .env("XDG_CACHE_HOME", or("XDG_CACHE_HOME", ".cache"))
+        .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()))
+        .env("PODIUM_URL", format!("http://{port}"))
         .env("PODIUM_WASM_TOOLCHAIN", "debian")
-        .output()
-        .expect("bash runs");
+        .env_remove("PODIUM_DATA")
+        .env_remove("PODIUM_TOKEN");
+    let output = command.output().await.expect("bash runs");
     assert!(
         output.status.success(),
-        "{script}\n{}\n{}",
+        "{}\n{script}\n{}\n{}",
+        output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );

@@ -72,18 +72,23 @@ async fn a_turn_that_does_not_end_is_run_again_by_the_next_host() {
 #[tokio::test]
 async fn stops_count_as_no_attempts() {
     let mut host = Host::start().await;
+    // One death would park it.
     let bytes = agents::with_retry("probe", 1);
     assert_eq!(host.client().deploy(bytes, None, None).await.status, 201);
     let id = host.client().instance("probe").await;
-    host.client().post_message(id, "m-1", "sleep 2500").await;
-    for _ in 0..3 {
-        host.client().until(id, "the turn runs", |info| info.status != InstanceStatus::Resting).await;
+    host.client().post_message(id, "m-1", "sleep 14000").await;
+    let under_way = |info: &podium_wire::rest::InstanceInfo| {
+        [InstanceStatus::Running, InstanceStatus::Waiting].contains(&info.status)
+    };
+    for _ in 0..2 {
+        host.client().until(id, "the turn runs", under_way).await;
         let data = host.data().clone();
         let (status, took) = host.stop().await;
         assert!(status.success(), "{status}");
         assert!(took < GRACE + Duration::from_secs(5), "a wait held the host for {took:?}");
         host = Host::start_on(&data).await;
     }
-    let outcome = host.client().ask_as(id, "m-1", "sleep 2500").await;
-    assert_eq!((outcome.error, outcome.text.as_deref()), (None, Some("slept 2500")));
+    host.client().until(id, "the turn runs", under_way).await;
+    let outcome = host.client().ask_as(id, "m-1", "sleep 14000").await;
+    assert_eq!((outcome.error, outcome.text.as_deref()), (None, Some("slept 14000")));
 }

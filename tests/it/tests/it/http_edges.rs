@@ -230,7 +230,7 @@ async fn a_frame_over_one_mebibyte_closes_the_connection_and_loses_nothing() {
     let mut socket = client.socket(id).await;
     let text = "y".repeat(FRAME_BYTES_MAX - 200);
     let turn = socket.turn(&text).await;
-    assert_eq!(turn.error.expect("the counter does not know it").known_code(), None);
+    assert_eq!(turn.error.expect("the counter does not know it").known_code(), Some(ErrorCode::GuestError));
 }
 
 #[tokio::test]

@@ -2,56 +2,93 @@
 
 use std::collections::BTreeMap;
 
-use podium_it::{Host, agents, message_id};
-use podium_wire::frames::{ServerFrame, Subscribe};
+use podium_it::{Client, Host, Socket, agents, message_id};
+use podium_wire::InstanceId;
+use podium_wire::frames::{ClientFrame, ServerFrame, Subscribe};
 use podium_wire::updates::{EventType, Update, UpdateBody};
 use serde_json::json;
 
 /// Where a client stands: what it sends as `subscribe` when it comes back.
-#[derive(Default)]
+///
+/// Between `hello` and the moment when the subscription takes hold, live updates of a place further on may come; a
+/// client that resumes passes over them. It knows that moment by a `ping` sent right behind the `subscribe`.
 struct Place {
     after_seq: u64,
     turn: Option<(String, u32, u64)>,
+    /// The subscription holds: from now on every update must be the next one.
+    settled: bool,
 }
 
 impl Place {
-    /// Takes an update; fails when it is a duplicate or leaves a gap.
-    fn take(&mut self, update: &Update) {
+    /// A client that is connected for the first time.
+    fn from_hello(socket: &Socket) -> Self {
+        Self { after_seq: socket.hello.last_seq, turn: None, settled: true }
+    }
+
+    /// Takes an update and says whether it was the next one; fails when it is a duplicate or leaves a gap.
+    fn take(&mut self, update: &Update) -> bool {
         if let Some(seq) = update.seq {
             assert!(seq > self.after_seq, "{seq} came after {}", self.after_seq);
             self.after_seq = seq;
-        } else if let (Some(turn), Some(attempt), Some(n)) = (&update.turn_id, update.attempt, update.n) {
-            match &mut self.turn {
-                Some((known, tried, seen)) if known == turn && *tried == attempt => {
-                    assert_eq!(n, *seen + 1, "a gap or a duplicate in {turn}");
-                    *seen = n;
-                }
-                place => {
-                    assert_eq!(n, 1, "{turn} begins with {n}");
-                    *place = Some((turn.clone(), attempt, n));
-                }
-            }
+            return true;
         }
-        match update.body() {
-            Ok(UpdateBody::Cut(cut)) => {
-                if let Some(last) = cut.last_seq {
-                    self.after_seq = self.after_seq.max(last);
-                }
-            }
-            Ok(UpdateBody::TurnRestarted(restarted)) => {
-                assert_eq!(self.turn.as_ref().map(|turn| &turn.0), Some(&restarted.turn_id));
-            }
-            _ => {}
+        if let Ok(UpdateBody::TurnSnapshot(snapshot)) = update.body() {
+            self.turn = Some((snapshot.turn_id, snapshot.attempt, snapshot.n));
+            return true;
         }
+        if let Ok(UpdateBody::Cut(cut)) = update.body() {
+            let complete = cut.turn_id.is_none()
+                || self
+                    .turn
+                    .as_ref()
+                    .is_some_and(|(turn, _, n)| Some(turn) == cut.turn_id.as_ref() && *n == cut.through_n);
+            assert!(complete || !self.settled, "{cut:?} ends a turn of which something is missing");
+            if complete {
+                self.after_seq = self.after_seq.max(cut.last_seq.unwrap_or(0));
+            }
+            return complete;
+        }
+        let (Some(turn), Some(attempt), Some(n)) = (&update.turn_id, update.attempt, update.n) else { return true };
+        let expected = match &self.turn {
+            Some((known, tried, seen)) if known == turn && *tried == attempt => seen + 1,
+            _ => 1,
+        };
+        if n != expected {
+            assert!(!self.settled, "a gap or a duplicate: {n} came where {expected} was the next");
+            return false;
+        }
+        self.turn = Some((turn.clone(), attempt, n));
+        true
     }
 
-    fn subscribe(&self) -> Subscribe {
+    /// Connects again and goes on from here.
+    async fn resume(&mut self, client: &Client, id: InstanceId) -> Socket {
+        let mut socket = client.socket(id).await;
         let turn = self.turn.clone();
-        Subscribe {
+        let subscribe = Subscribe {
             after_seq: self.after_seq,
             turn_id: turn.as_ref().map(|turn| turn.0.clone()),
             attempt: turn.as_ref().map(|turn| turn.1),
             n: turn.as_ref().map(|turn| turn.2),
+        };
+        socket.subscribe(subscribe).await;
+        socket.send(&ClientFrame::Ping { id: None }).await.expect("sent");
+        self.settled = false;
+        socket
+    }
+
+    /// The next update that belongs here.
+    async fn next(&mut self, socket: &mut Socket) -> Update {
+        loop {
+            match socket.next().await {
+                ServerFrame::Update(update) => {
+                    if self.take(&update) {
+                        return update;
+                    }
+                }
+                ServerFrame::Pong(_) => self.settled = true,
+                other => panic!("{other:?}"),
+            }
         }
     }
 }
@@ -63,17 +100,15 @@ async fn a_client_gone_mid_turn_finds_the_turn_going_on() {
     let id = client.deployed_instance("probe").await;
     let mut socket = client.socket(id).await;
     let message = socket.say("sleep 800").await;
-    let mut place = Place { after_seq: socket.hello.last_seq, turn: None };
+    let mut place = Place::from_hello(&socket);
     for update in socket.until(EventType::StreamStart).await {
         place.take(&update);
     }
     drop(socket);
-    let mut socket = client.socket(id).await;
-    socket.subscribe(place.subscribe()).await;
+    let mut socket = place.resume(&client, id).await;
     let mut text = None;
     loop {
-        let update = socket.update().await;
-        place.take(&update);
+        let update = place.next(&mut socket).await;
         match update.body() {
             Ok(UpdateBody::StreamEnd(end)) => text = Some(end.text),
             Ok(UpdateBody::Cut(_)) => break,
@@ -118,25 +153,24 @@ async fn a_client_that_drops_in_the_middle_of_a_text_gets_the_rest_once() {
     // Each round leaves after another number of updates, so that cuts fall before, in and after the leaving.
     for leave_after in [1, 2, 7, 50, 400, 1500, 2999, 3001, 3003] {
         let mut socket = client.socket(id).await;
-        let mut place = Place { after_seq: socket.hello.last_seq, turn: None };
+        let mut place = Place::from_hello(&socket);
         let mut seen = Seen::default();
         let message = socket.say("stream 3000").await;
         socket.accepted().await;
         let mut ended = false;
         for _ in 0..leave_after {
-            let update = socket.update().await;
-            ended |= take(&mut place, &mut seen, &update, &message);
+            let update = place.next(&mut socket).await;
+            ended |= take(&mut seen, &update, &message);
             if ended {
                 break;
             }
         }
         drop(socket);
         if !ended {
-            let mut socket = client.socket(id).await;
-            socket.subscribe(place.subscribe()).await;
+            let mut socket = place.resume(&client, id).await;
             while !ended {
-                let update = socket.update().await;
-                ended = take(&mut place, &mut seen, &update, &message);
+                let update = place.next(&mut socket).await;
+                ended = take(&mut seen, &update, &message);
             }
         }
         assert_eq!(seen.whole.as_deref(), Some(expected.as_str()), "left after {leave_after}");
@@ -145,8 +179,7 @@ async fn a_client_that_drops_in_the_middle_of_a_text_gets_the_rest_once() {
 }
 
 /// Takes an update; true when the turn is over for this client: its `stream_end` was seen, live or durable.
-fn take(place: &mut Place, seen: &mut Seen, update: &Update, message: &str) -> bool {
-    place.take(update);
+fn take(seen: &mut Seen, update: &Update, message: &str) -> bool {
     if update.message_id.as_deref() != Some(message) {
         return false;
     }

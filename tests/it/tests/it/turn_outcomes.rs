@@ -143,7 +143,7 @@ async fn memory_without_end() {
     let after = client.get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number");
     assert!(after < before + 128 * 1024 * 1024, "the host grew from {before} to {after} bytes");
     // A larger limit is asked for in the manifest, up to the host's cap.
-    let over = agents::with_limits("probe", &json!({"memory_bytes": 1 << 40}));
+    let over = agents::with_limits("probe", &json!({"memory_bytes": 1_u64 << 40}));
     client.deploy(over, None, Some("9.0.0")).await.refused(ErrorCode::InvalidManifest);
 }
 
