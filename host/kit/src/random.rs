@@ -38,11 +38,7 @@ impl Randomness {
     pub fn fill(&self, bytes: &mut [u8]) {
         match &self.0 {
             Source::System => {
-                #[expect(
-                    clippy::expect_used,
-                    clippy::disallowed_methods,
-                    reason = "kit is the door; no host without entropy"
-                )]
+                #[expect(clippy::expect_used, reason = "documented above: no host without entropy")]
                 getrandom::fill(bytes).expect("the operating system gives random bytes");
             }
             Source::Seeded(state) => {

@@ -191,9 +191,8 @@ async fn a_turn_answers_changes_its_state_and_streams() {
     assert!(output.state_version > 0 && !output.patches.is_empty());
     let ran = house.say("stream 3").await;
     assert_eq!(ran.text(), "piece 1\npiece 2\npiece 3\n");
-    let updates = ran.kept.updates.lock().expect("not poisoned");
-    assert_eq!(updates.iter().filter(|update| update.event_type == EventType::TextDelta).count(), 3);
-    drop(updates);
+    let is_piece = |update: &&Update| update.event_type == EventType::TextDelta;
+    assert_eq!(ran.kept.updates.lock().expect("not poisoned").iter().filter(is_piece).count(), 3);
     house.say("elements").await.output();
 }
 

@@ -220,7 +220,9 @@ fn load_head(messages: &Database) -> Result<Head, StoreError> {
             head = Head { cut, state_version, component, config_rev, ..head };
         }
         None => {
-            head.component = connection.query_row("SELECT v FROM meta WHERE k = 'component'", [], |row| row.get(0))?;
+            // A crash may have come before the first rows; without a cut the instance was never created either way.
+            let component = connection.query_row("SELECT v FROM meta WHERE k = 'component'", [], |row| row.get(0));
+            head.component = component.optional()?.unwrap_or_default();
         }
     }
     Ok(head)

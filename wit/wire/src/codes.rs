@@ -122,7 +122,7 @@ codes! {
     5003 StorageFailed "storage_failed" 500 true "The server's log says more.";
     5004 DataFolderInUse "data_folder_in_use" 503 true "Another host runs on this folder; use `--data` for a second one.";
     5005 Internal "internal" 500 true "The server's log says more.";
-    5006 ListenRefused "listen_refused" 500 false "Listen on a loopback address.";
+    5006 ListenRefused "listen_refused" 500 false "Listen on a loopback address and a free port; port 0 takes one.";
     5007 InstanceDamaged "instance_damaged" 500 false "The instance's files do not fit together; restore them from a backup.";
     // 6xxx: the CLI's own.
     6001 Unreachable "unreachable" 503 true "Start a host with `podium up`, or point `--url` at one.";

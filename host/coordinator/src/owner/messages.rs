@@ -124,7 +124,7 @@ impl Owner {
         }
         let row = self.newest(id).await?;
         let outcome = self.store.outcome(row.inbox_seq).await?;
-        if row.kind != RowKind::Message || !outcome.is_some_and(|outcome| outcome.error.is_some()) {
+        if row.kind != RowKind::Message || outcome.is_none_or(|outcome| outcome.error.is_none()) {
             return Err(Error::coded(ErrorCode::AlreadyAnswered, format!("message {id} has not failed")));
         }
         let mut message: Message = serde_json::from_str(&row.body).map_err(|error| {

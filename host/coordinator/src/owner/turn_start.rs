@@ -30,6 +30,14 @@ enum Next {
     Run,
 }
 
+/// What a row asks of the guest.
+struct Asked {
+    kind: TurnKind,
+    call: Call,
+    /// The configuration that becomes true with the cut.
+    new_config: Option<serde_json::Map<String, Value>>,
+}
+
 /// Decides without doing: the rules of TURN.md §6 in one place.
 fn next(owner: &Owner, agent: &LoadedAgent, row: &Row) -> Next {
     if row.parked {
@@ -138,8 +146,8 @@ impl Owner {
             first.clone_from(&row);
         }
 
-        let (kind, call, new_config) = match self.call_of(&row) {
-            Ok(call) => call,
+        let Asked { kind, call, new_config } = match self.call_of(&row) {
+            Ok(asked) => asked,
             Err(error) => return self.park(&error.to_string()).await,
         };
         let config =
@@ -188,17 +196,18 @@ impl Owner {
     }
 
     /// What a row asks the guest to do.
-    fn call_of(
-        &self,
-        row: &Row,
-    ) -> Result<(TurnKind, Call, Option<serde_json::Map<String, Value>>), serde_json::Error> {
+    fn call_of(&self, row: &Row) -> Result<Asked, serde_json::Error> {
         Ok(match row.kind {
-            RowKind::Init => (TurnKind::Init, Call::Init, None),
-            RowKind::Message => (TurnKind::Message, Call::Message(serde_json::from_str::<Message>(&row.body)?), None),
+            RowKind::Init => Asked { kind: TurnKind::Init, call: Call::Init, new_config: None },
+            RowKind::Message => {
+                let message = serde_json::from_str::<Message>(&row.body)?;
+                Asked { kind: TurnKind::Message, call: Call::Message(message), new_config: None }
+            }
             RowKind::ConfigChange => {
                 let change: ConfigRow = serde_json::from_str(&row.body)?;
                 let changes = changes(&self.core.config, &Value::Object(change.config.clone()));
-                (TurnKind::ConfigChange, Call::ConfigChange { changes, source: change.source }, Some(change.config))
+                let call = Call::ConfigChange { changes, source: change.source };
+                Asked { kind: TurnKind::ConfigChange, call, new_config: Some(change.config) }
             }
         })
     }

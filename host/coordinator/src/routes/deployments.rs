@@ -1,7 +1,6 @@
 //! `/deployments`: upload, list, show.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Multipart, Path, State};
@@ -11,6 +10,7 @@ use podium_registry::{Staged, Upload};
 use podium_wire::rest::{Deployed, Deployment, DeploymentPage};
 use podium_wire::{DeploymentRef, ErrorCode};
 
+use super::body::drain_form;
 use crate::deploy::{self, Naming};
 use crate::error::Error;
 use crate::host::Parts;
@@ -21,12 +21,6 @@ const FIELD_BYTES_MAX: usize = 256;
 /// Uploaded bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 1024 * 1024;
 
-/// Bytes of a refused form that are read and thrown away: four times what could have been right.
-const DRAIN_BYTES_MAX: usize = 256 * 1024 * 1024;
-
-/// How long that may take.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
-
 /// Takes the multipart form `file, agent_type?, version?` in any order.
 pub(super) async fn deploy(
     State(parts): State<Arc<Parts>>,
@@ -35,7 +29,7 @@ pub(super) async fn deploy(
     let (upload, naming) = match receive(&parts, &mut form).await {
         Ok(received) => received,
         Err(error) => {
-            drain(&mut form).await;
+            drain_form(&mut form).await;
             return Err(error.into());
         }
     };
@@ -82,22 +76,6 @@ async fn receive(parts: &Arc<Parts>, form: &mut Multipart) -> Result<(Upload, Na
     }
     let upload = upload.ok_or_else(|| Error::coded(ErrorCode::BadRequest, "the form has no field `file`"))?;
     Ok((upload, naming))
-}
-
-/// Reads what is left of a refused form, within bounds: a connection that is closed with unread bytes loses the answer.
-async fn drain(form: &mut Multipart) {
-    let read = async {
-        let mut left = DRAIN_BYTES_MAX;
-        while let Ok(Some(mut field)) = form.next_field().await {
-            while let Ok(Some(piece)) = field.chunk().await {
-                left = left.saturating_sub(piece.len());
-                if left == 0 {
-                    return;
-                }
-            }
-        }
-    };
-    drop(tokio::time::timeout(DRAIN_TIME_MAX, read).await);
 }
 
 async fn text_field(field: &mut axum::extract::multipart::Field<'_>) -> Result<String, Error> {

@@ -8,6 +8,7 @@ use podium_kit::HttpError;
 use podium_wire::{ErrorCode, InstanceId, WireError};
 use serde::de::DeserializeOwned;
 
+use super::BODY_BYTES_MAX;
 use crate::host::Parts;
 
 /// The instance in the path. An id of another form is an instance that does not exist.
@@ -34,15 +35,8 @@ pub(super) struct Json<T>(pub T);
 impl<T: DeserializeOwned> FromRequest<Arc<Parts>> for Json<T> {
     type Rejection = HttpError;
 
-    async fn from_request(request: Request, state: &Arc<Parts>) -> Result<Self, HttpError> {
-        let bytes = bytes::Bytes::from_request(request, state).await.map_err(|error| {
-            let code = if error.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-                ErrorCode::BodyTooLarge
-            } else {
-                ErrorCode::BadRequest
-            };
-            HttpError::new(code, error.body_text())
-        })?;
+    async fn from_request(request: Request, _: &Arc<Parts>) -> Result<Self, HttpError> {
+        let bytes = super::body::collect(request.into_body(), BODY_BYTES_MAX).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             HttpError(WireError::new(ErrorCode::InvalidJson, format!("the body is not as expected: {error}")))
         })

@@ -14,6 +14,7 @@ use podium_wire::{ErrorCode, InstanceId};
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
+use super::body::{drain, unreadable};
 use super::extract::{Instance, Query};
 use crate::error::Error;
 use crate::files::{FILE_BYTES_MAX, FileChange, LIST_LIMIT_MAX, Workspace, WorkspacePath};
@@ -109,9 +110,10 @@ async fn stage(workspace: std::path::PathBuf, mut body: BodyDataStream) -> Resul
     let mut file = blocking(make).await??;
     let mut size = 0;
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| Error::coded(ErrorCode::BadRequest, error.to_string()))?;
+        let piece = piece.map_err(|error| unreadable(&error))?;
         size += piece.len() as u64;
         if size > FILE_BYTES_MAX {
+            drain(&mut body).await;
             let message = format!("a file may have {FILE_BYTES_MAX} bytes in one request");
             return Err(Error::coded(ErrorCode::FileTooLarge, message));
         }

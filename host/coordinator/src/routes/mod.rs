@@ -4,6 +4,7 @@
 //! answer; they decide nothing.
 
 mod admin;
+mod body;
 mod config;
 mod control;
 mod deployments;

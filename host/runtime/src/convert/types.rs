@@ -100,7 +100,7 @@ mod tests {
         let taken = message(with_data("AP8=")).expect("is base64");
         let types::AttachmentSource::Data(data) = &taken.attachments[0].source else { panic!("data") };
         assert_eq!(data, &[0, 255]);
-        let error = message(with_data("***")).err().expect("is none");
+        let error = message(with_data("***")).expect_err("is none");
         assert_eq!(error.to_string(), "the attachment `a.bin` is not base64");
     }
 

@@ -19,7 +19,10 @@ use crate::updates::{AT, TURN};
 use crate::ws::{content, instance};
 
 fn object(value: Value) -> Map<String, Value> {
-    value.as_object().cloned().expect("an object")
+    match value {
+        Value::Object(object) => object,
+        other => panic!("{other} is no object"),
+    }
 }
 
 fn digest() -> Digest {
