@@ -23,8 +23,19 @@ pub struct Shown {
     pub hub: Hub,
     /// Where its agent's log goes.
     pub logs: Logs,
-    /// Its status, as last told.
-    pub status: watch::Sender<InstanceStatus>,
+    /// Its status, as last told; none until it has been opened.
+    pub status: watch::Sender<Option<InstanceStatus>>,
+}
+
+/// What a list says of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// It has no owner: nothing is to be done.
+    Resting,
+    /// It is active.
+    Active(InstanceStatus),
+    /// It could not be opened, or was never created.
+    Gone,
 }
 
 /// An owner, seen from outside.
@@ -51,9 +62,15 @@ impl Instances {
         self.lock().len()
     }
 
-    /// The status of an active instance.
-    pub fn status(&self, id: InstanceId) -> Option<InstanceStatus> {
-        self.lock().get(&id).map(|owner| *owner.shown.status.borrow())
+    /// What a list says of an instance, which is not opened for it.
+    pub(crate) async fn listed(&self, id: InstanceId) -> Listed {
+        let status = self.lock().get(&id).map(|owner| owner.shown.status.subscribe());
+        let Some(mut status) = status else { return Listed::Resting };
+        // An owner that is just opening finds out whether the instance was ever created.
+        match status.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(status)) => Listed::Active(*status),
+            Ok(None) | Err(_) => Listed::Gone,
+        }
     }
 
     /// Changes each time an active instance's log has been written.
@@ -129,8 +146,7 @@ impl Instances {
 
 fn spawn(parts: &Arc<Parts>, id: InstanceId, opening: Opening) -> Entry {
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-    let shown =
-        Arc::new(Shown { hub: Hub::new(id), logs: Logs::new(), status: watch::Sender::new(InstanceStatus::Resting) });
+    let shown = Arc::new(Shown { hub: Hub::new(id), logs: Logs::new(), status: watch::Sender::new(None) });
     let (task_parts, task_shown) = (Arc::clone(parts), Arc::clone(&shown));
     parts.shutdown.task("instance owner", async move {
         if let Some(owner) = Owner::open(task_parts, id, opening, task_shown, commands).await {

@@ -248,7 +248,7 @@ impl Owner {
 
     /// Shows the status to those who do not ask the owner.
     fn show_status(&self) {
-        self.shown.status.send_replace(self.status());
+        self.shown.status.send_replace(Some(self.status()));
     }
 
     fn position(&self) -> Position {

@@ -14,6 +14,7 @@ use super::extract::{self, Instance, Query};
 use crate::create;
 use crate::error::Error;
 use crate::host::Parts;
+use crate::instances::Listed;
 use crate::owner::Command;
 
 /// Instances on a page unless asked otherwise, and at most.
@@ -59,11 +60,11 @@ pub(super) async fn list(
     let next = if more { rows.last().map(|row| row.id) } else { None };
     let mut instances = Vec::with_capacity(rows.len());
     for row in rows {
-        // A resting instance is not opened for a list.
-        let status = match parts.instances.status(row.id) {
-            Some(status) => status,
-            None if row.stopped => InstanceStatus::Stopped,
-            None => InstanceStatus::Resting,
+        let status = match parts.instances.listed(row.id).await {
+            Listed::Active(status) => status,
+            Listed::Resting if row.stopped => InstanceStatus::Stopped,
+            Listed::Resting => InstanceStatus::Resting,
+            Listed::Gone => continue,
         };
         let summary =
             InstanceSummary { instance_id: row.id, deployment_id: row.component, status, created_at: row.created_at };
