@@ -1,6 +1,7 @@
 # Every command of this repository. `make` alone lists them.
 #
-# One profile, `ci`, serves build, tests, demo and benchmarks, so that the wasm engine is compiled once.
+# One profile, `ci`, serves build, tests, demo and benchmarks, and every build selects the whole workspace: Cargo joins the
+# features of what is selected, so that another selection would compile the wasm engine again.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -21,7 +22,7 @@ setup: ## Checks the Rust toolchain and installs what building agents needs
 	@scripts/setup.sh
 
 build: ## Builds the one binary: target/ci/podium
-	$(CARGO) build --locked --profile $(PROFILE) -p podium
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins
 
 lint: ## Formatting and clippy, warnings are errors
 	@scripts/lint.sh
@@ -33,11 +34,11 @@ test: setup ## Everything that CI checks
 	$(CARGO) test --locked --manifest-path agents/Cargo.toml --workspace --target-dir $(AGENTS_TARGET) --no-fail-fast
 
 demo: setup ## An agent answers from this repository's documents, and survives kill -9
-	$(CARGO) build --locked --profile $(PROFILE) -p podium
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins
 	scripts/demo.sh
 
 bench: setup ## Podium beside one Bun process per agent; prints a table
-	$(CARGO) build --locked --profile $(PROFILE) -p podium -p podium-bench -p podium-runtime --bins --example fresh_turn
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --all-targets
 	npm ci --prefix tests/bench/peers/bun --ignore-scripts --no-audit --no-fund
 	$(TARGET)/$(PROFILE)/podium-bench
 

@@ -12,17 +12,17 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 
 use crate::load::{self, Loads, PIECES, Peer};
 
-/// Where `npm ci` puts Bun; its own launcher would need an install script.
-const PROGRAM: &str = "tests/bench/peers/bun/node_modules/@oven/bun-linux-x64/bin/bun";
+/// Where `npm ci` puts Bun: in its platform's package, or, where npm ran its install script, in its own.
+const PROGRAMS: [&str; 2] = ["@oven/bun-linux-x64/bin/bun", "bun/bin/bun.exe"];
 
 /// Bun, where it is installed.
 pub fn program() -> Option<PathBuf> {
-    let path = root().join(PROGRAM);
-    if path.exists() {
-        return Some(path);
+    let modules = root().join("tests/bench/peers/bun/node_modules");
+    let found = PROGRAMS.iter().map(|program| modules.join(program)).find(|path| path.exists());
+    if found.is_none() {
+        eprintln!("SKIPPED the Bun peer: it is not in {}; `make bench` installs it", modules.display());
     }
-    eprintln!("SKIPPED the Bun peer: {} is not there; `make bench` installs it", path.display());
-    None
+    found
 }
 
 #[derive(Clone)]
