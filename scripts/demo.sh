@@ -65,7 +65,7 @@ step "Its documents: this repository's own"
 note "$("$podium" files ls "$agent" | wc -l) entries"
 
 first="What is a parked message, and what can I do about it?"
-second="How does a message survive a crash of the host?"
+second="How does a turn end in one cut?"
 
 step "First question: $first"
 "$podium" chat "$agent" "$first"

@@ -11,8 +11,13 @@ mod exit;
 mod output;
 mod progress;
 mod sanitise;
+mod sdk;
+mod top;
 
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = match args::parse(std::env::args_os()) {

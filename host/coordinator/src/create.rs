@@ -15,12 +15,16 @@ use crate::error::Error;
 use crate::host::Parts;
 use crate::owner::{Command, Core, HOST_SENDER, Opening, Row, check_config_size};
 
-/// Makes an instance and answers its first info.
+/// Makes an instance and answers its first info, on the threads that may block: nearly all of it is the disk's time.
 pub(crate) async fn create(parts: &Arc<Parts>, request: CreateInstance) -> Result<InstanceInfo, Error> {
-    let registry = Arc::clone(&parts.registry);
-    let reference = request.deployment_id;
-    let deployment =
-        podium_kit::spawn::blocking(move || registry.find(&reference)).await.map_err(|_| Error::Stopping)??;
+    let own = Arc::clone(parts);
+    let created =
+        parts.shutdown.task_on(&parts.threads, "instance creation", async move { create_here(&own, request).await });
+    created.await.map_err(|_| Error::Stopping)?
+}
+
+async fn create_here(parts: &Arc<Parts>, request: CreateInstance) -> Result<InstanceInfo, Error> {
+    let deployment = parts.registry.find(&request.deployment_id)?;
     let agent = parts.agents.prepare(deployment).await?;
     let config = merged(&agent, request.config)?;
     let now = parts.clock.now_ms();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podium_kit::data::{DataError, DataFolder};
-use podium_kit::{Clock, Randomness, Shutdown};
+use podium_kit::{BlockingThreads, Clock, Randomness, Shutdown};
 use podium_registry::{Registry, RegistryError};
 use podium_runtime::{Runtime, RuntimeConfig, StartError};
 use podium_store::{Store, StoreError};
@@ -31,6 +31,9 @@ pub enum HostError {
     /// The registry does not open.
     #[error("the registry does not open: {0}")]
     Registry(#[from] RegistryError),
+    /// The threads for agents do not start.
+    #[error("the threads for agents cannot be started: {0}")]
+    Threads(#[source] std::io::Error),
     /// The engine does not start.
     #[error("the engine does not start: {0}")]
     Runtime(#[from] StartError),
@@ -45,6 +48,8 @@ pub struct Parts {
     pub random: Randomness,
     /// Begins when the host stops.
     pub shutdown: Shutdown,
+    /// Where owners, guests and their databases run.
+    pub threads: BlockingThreads,
     /// The databases.
     pub store: Store,
     /// Deployed components.
@@ -81,13 +86,16 @@ impl Host {
         let store = Store::open(data.path(), &clock)?;
         let registry = Arc::new(Registry::open(&data.path().join("deployments"))?);
         let code_cache = data.path().join("cache").join("code");
-        let runtime = RuntimeConfig { code_cache, clock: clock.clone(), random: random.clone() };
+        let threads = BlockingThreads::start("agents").map_err(HostError::Threads)?;
+        let runtime =
+            RuntimeConfig { code_cache, clock: clock.clone(), random: random.clone(), threads: threads.clone() };
         let runtime = Arc::new(Runtime::new(runtime)?);
         let parts = Arc::new(Parts {
             started: clock.monotonic(),
             clock,
             random,
             shutdown: Shutdown::new(),
+            threads,
             agents: Agents::new(Arc::clone(&registry), Arc::clone(&runtime)),
             store,
             registry,

@@ -146,9 +146,13 @@ impl Instances {
 
 fn spawn(parts: &Arc<Parts>, id: InstanceId, opening: Opening) -> Entry {
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-    let shown = Arc::new(Shown { hub: Hub::new(id), logs: Logs::new(), status: watch::Sender::new(None) });
+    let shown = Arc::new(Shown {
+        hub: Hub::new(id),
+        logs: Logs::new(parts.metrics.log_dropped()),
+        status: watch::Sender::new(None),
+    });
     let (task_parts, task_shown) = (Arc::clone(parts), Arc::clone(&shown));
-    parts.shutdown.task("instance owner", async move {
+    parts.shutdown.task_on(&parts.threads, "instance owner", async move {
         if let Some(owner) = Owner::open(task_parts, id, opening, task_shown, commands).await {
             owner.run().await;
         }

@@ -1,6 +1,7 @@
 //! The coordinator's end of what capabilities need: the hub takes updates, the store gives history.
 //!
-//! Called while a guest runs: everything here is short, and nothing blocks.
+//! Called while a guest runs: everything here is short. What waits for a disk is a task of its own, so that the guest's
+//! times and its stop signal are looked at meanwhile.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +38,10 @@ impl LogSink for LogLines {
         let NewLine { ts, level, module, message, turn_id, fields } = line;
         self.0.logs.add(NewLogLine { ts, level, module, message, turn_id: Some(turn_id), fields });
     }
+
+    fn dropped(&self, bytes: u64) {
+        self.0.logs.dropped(bytes);
+    }
 }
 
 /// Reads the committed conversation.
@@ -47,7 +52,9 @@ impl HistoryPort for StoreHistory {
         let store = self.0.clone();
         async move {
             let query = HistoryQuery::Before { before, limit: limit as usize };
-            store.history(query).await.map_err(|error| Error::from(error).into())
+            let read = podium_kit::spawn::task("history page", async move { store.history(query).await });
+            let page = read.await.map_err(|_| Error::Stopping).and_then(|page| Ok(page?));
+            page.map_err(WireError::from)
         }
         .boxed()
     }

@@ -1,6 +1,6 @@
 //! podium-kit: what every server part takes from the outside world, behind one small door.
 //!
-//! Owns the clock, randomness, spawning, listening, shutdown, telemetry, the data folder and the HTTP
+//! Owns the clock, randomness, spawning, threads that may block, listening, shutdown, telemetry, the data folder and the HTTP
 //! form of an error. Elsewhere the std and tokio ones are banned (clippy.toml), so that a fleet can be run in a
 //! simulation. Must never know of agents.
 
@@ -13,8 +13,10 @@ pub mod random;
 pub mod shutdown;
 pub mod spawn;
 pub mod telemetry;
+pub mod threads;
 
 pub use clock::Clock;
 pub use http::HttpError;
 pub use random::Randomness;
 pub use shutdown::Shutdown;
+pub use threads::BlockingThreads;

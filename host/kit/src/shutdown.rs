@@ -9,6 +9,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::threads::BlockingThreads;
+
 /// Asks tasks to end and waits for them.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
@@ -45,6 +47,15 @@ impl Shutdown {
         F::Output: Send + 'static,
     {
         crate::spawn::task(name, self.tasks.track_future(future))
+    }
+
+    /// The same on threads that may block.
+    pub fn task_on<F>(&self, threads: &BlockingThreads, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        threads.spawn(name, self.tasks.track_future(future))
     }
 
     /// Begins it and waits until all its tasks have ended; false when `limit` came first.

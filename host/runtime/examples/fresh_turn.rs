@@ -1,5 +1,7 @@
 //! Measures the runtime's part of a turn: store, instance, one `on-message`, drop.
 //!
+//! Callers are tasks on the threads that run guests, as a host's owners are.
+//!
 //! `fresh_turn COMPONENT [MESSAGE] [TURNS]` prints percentiles in microseconds, alone and with 8 at once.
 
 use std::path::PathBuf;
@@ -7,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
 use podium_capabilities::{Limits, Turn, TurnSpec};
-use podium_kit::{Clock, Randomness};
+use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_runtime::{Agent, Call, Runtime, RuntimeConfig, TurnEnd, stop_pair};
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
 use podium_wire::updates::{TurnKind, Update};
@@ -36,6 +38,8 @@ impl HistoryPort for Nowhere {
     }
 }
 
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 struct Bench {
     runtime: Runtime,
     agent: Arc<Agent>,
@@ -46,7 +50,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn turn(&self, n: u64) -> Result<Turn, Box<dyn std::error::Error>> {
+    fn turn(&self, n: u64) -> Result<Turn, Failure> {
         let spec = TurnSpec {
             instance: "0198c0de-0000-7000-8000-000000000001".parse()?,
             deployment: "bench:1.0.0@2b795103".parse()?,
@@ -67,7 +71,7 @@ impl Bench {
         Ok(Turn::new(spec, self.ports.clone()))
     }
 
-    async fn once(&self, n: u64) -> Result<Duration, Box<dyn std::error::Error>> {
+    async fn once(&self, n: u64) -> Result<Duration, Failure> {
         let turn = self.turn(n)?;
         let message = Message {
             id: "m".to_owned(),
@@ -82,6 +86,14 @@ impl Bench {
         let took = self.clock.monotonic() - begun;
         turn.complete();
         if end == TurnEnd::Completed { Ok(took) } else { Err(format!("{end:?}").into()) }
+    }
+
+    async fn many(self: Arc<Self>, turns: u64) -> Result<Vec<Duration>, Failure> {
+        let mut times = Vec::new();
+        for n in 0..turns {
+            times.push(self.once(n).await?);
+        }
+        Ok(times)
     }
 }
 
@@ -100,7 +112,7 @@ fn print(name: &str, mut times: Vec<Duration>, all: Duration) {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Failure> {
     let mut args = std::env::args().skip(1);
     let component = std::fs::read(args.next().ok_or("which component?")?)?;
     let text = args.next().unwrap_or_else(|| "hello".to_owned());
@@ -109,7 +121,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workspace = folder.join("work");
     std::fs::create_dir_all(&workspace)?;
     let clock = Clock::system();
-    let config = RuntimeConfig { code_cache: folder.join("code"), clock: clock.clone(), random: Randomness::system() };
+    let threads = BlockingThreads::start("agents")?;
+    let config = RuntimeConfig {
+        code_cache: folder.join("code"),
+        clock: clock.clone(),
+        random: Randomness::system(),
+        threads: threads.clone(),
+    };
     let runtime = Runtime::new(config)?;
     let agent = runtime.load(&Digest::from_bytes([0; 32]), async { Ok(component.into()) }).await?;
     let nowhere = Arc::new(Nowhere);
@@ -120,25 +138,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         watch: nowhere,
         clock: clock.clone(),
     };
-    let bench = Bench { runtime, agent, clock, ports, workspace, text };
+    let bench = Arc::new(Bench { runtime, agent, clock, ports, workspace, text });
 
-    let mut times = Vec::new();
-    let begun = bench.clock.monotonic();
-    for n in 0..turns {
-        times.push(bench.once(n).await?);
-    }
-    print("one at a time", times, bench.clock.monotonic() - begun);
-
-    let begun = bench.clock.monotonic();
-    let tasks = (0..8).map(|_| async {
+    for (name, callers) in [("one at a time", 1), ("eight at once", 8)] {
+        let begun = bench.clock.monotonic();
+        let tasks: Vec<_> =
+            (0..callers).map(|_| threads.spawn("caller", Arc::clone(&bench).many(turns / callers))).collect();
         let mut times = Vec::new();
-        for n in 0..turns / 8 {
-            times.push(bench.once(n).await?);
+        for task in tasks {
+            times.extend(task.await??);
         }
-        Ok::<_, Box<dyn std::error::Error>>(times)
-    });
-    let times = join_all(tasks).await.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-    print("eight at once", times, bench.clock.monotonic() - begun);
+        print(name, times, bench.clock.monotonic() - begun);
+    }
     std::fs::remove_dir_all(&folder)?;
     Ok(())
 }

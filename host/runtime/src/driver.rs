@@ -16,6 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
 use podium_capabilities::{LimitReached, Turn};
 use podium_kit::Clock;
+use tokio::sync::Semaphore;
 
 use crate::gate::{Arrival, Gate, Issued, Next, Polled, Rule};
 use crate::meter::{Meter, Ticker};
@@ -46,6 +47,8 @@ pub(crate) struct Driver<'a> {
     pub(crate) gate: &'a Gate,
     pub(crate) meter: &'a Meter,
     pub(crate) ticker: &'a Ticker,
+    /// Lets a number of guests compute at once, first come first served.
+    pub(crate) polls: &'a Semaphore,
     pub(crate) stop: &'a StopSignal,
     /// True once the guest has opened its workspace.
     pub(crate) uses_files: &'a AtomicBool,
@@ -114,13 +117,15 @@ impl Driver<'_> {
         let mut effects = Effects::default();
         let mut times = Times { mark: self.clock.monotonic(), wall: Duration::ZERO, wait: Duration::ZERO };
         loop {
+            // Never closed, so that there is always a permit to wait for.
+            let computes = self.polls.acquire().await;
             let ticks = self.meter.yields();
             guest_waker.woken.store(false, Ordering::Release);
             let running = self.ticker.running();
             self.meter.begin();
             let polled = guest.as_mut().poll(&mut Context::from_waker(&waker));
             let now = self.meter.end();
-            drop(running);
+            drop((running, computes));
             times.wall += now.saturating_sub(times.mark);
             times.mark = now;
             if let Poll::Ready(result) = polled {

@@ -106,7 +106,7 @@ fn wasi(stdio: &Stdio) -> wasmtime_wasi::WasiCtxBuilder {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        // Guests have threads of their own, on which a file call may block.
+        // Guests run on threads that may block.
         .allow_blocking_current_thread(true);
     builder
 }

@@ -1,9 +1,9 @@
 //! podium-runtime: the wasm lane. Loads components and runs one turn in a fresh guest.
 //!
-//! Owns the engine, the compiled-code cache, the check of a component's world, the guests' own threads, the
+//! Owns the engine, the compiled-code cache, the check of a component's world, the
 //! gate that releases one event at a time, and the enforcement of a guest's limits. It translates WIT types to
 //! `podium-capabilities` and decides nothing of its own there. Must never let a guest stall the host: each runs
-//! on the guests' threads, in polls that end, and is killed by dropping its whole store.
+//! on threads that may block, in polls that end, and is killed by dropping its whole store.
 
 mod bindings;
 mod code_cache;
@@ -19,7 +19,6 @@ mod load;
 mod meter;
 mod runtime;
 mod stop;
-mod threads;
 mod world;
 
 pub use code_cache::CacheError;

@@ -1,7 +1,7 @@
 //! Runs one turn in a fresh guest.
 //!
 //! Owns the way of a call: room for a guest, a store, the export, the end. The store is dropped here, on the
-//! guests' threads, whatever happened.
+//! same threads, whatever happened.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use podium_capabilities::{Limits, Turn};
-use podium_kit::{Clock, Randomness};
+use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_wire::message::Message;
 use podium_wire::rest::Description;
 use podium_wire::{ErrorCode, WireError};
@@ -32,12 +32,15 @@ use crate::host::stdio::Stdio;
 use crate::load::{Agent, Loader};
 use crate::meter::{Meter, Ticker};
 use crate::stop::{StopSignal, stop_pair};
-use crate::threads::GuestThreads;
 
 /// Processor time of `describe`: it only says what is known when the agent is built.
 const DESCRIBE_CPU: Duration = Duration::from_secs(2);
 /// Time of `describe`; somebody waits at the deploy.
 const DESCRIBE_WALL: Duration = Duration::from_secs(5);
+
+/// Guests that compute at once, for each core: some wait for files in it. More would only share the cores, and take them
+/// from those who serve connections.
+const POLLS_PER_CORE: usize = 4;
 
 /// What a runtime is made with.
 #[derive(Debug, Clone)]
@@ -48,6 +51,8 @@ pub struct RuntimeConfig {
     pub clock: Clock,
     /// The host's randomness.
     pub random: Randomness,
+    /// Where guests run: their file calls block.
+    pub threads: BlockingThreads,
 }
 
 /// One changed place of the configuration.
@@ -92,7 +97,7 @@ pub enum TurnEnd {
 #[derive(Debug)]
 pub struct Runtime {
     shared: Arc<Shared>,
-    threads: GuestThreads,
+    threads: BlockingThreads,
     loader: Loader,
 }
 
@@ -102,6 +107,7 @@ struct Shared {
     ticker: Ticker,
     clock: Clock,
     guests: Semaphore,
+    polls: Semaphore,
 }
 
 /// The runtime could not be started.
@@ -110,47 +116,47 @@ pub enum StartError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The guests' threads.
-    #[error("the guests' threads cannot be started: {0}")]
-    Threads(#[source] std::io::Error),
+    /// The thread that ticks while guests run.
+    #[error("the ticking thread cannot be started: {0}")]
+    Ticker(#[source] std::io::Error),
     /// The compiled-code cache.
     #[error(transparent)]
     Cache(#[from] crate::code_cache::CacheError),
 }
 
 impl Runtime {
-    /// Makes the engine, its threads and the compiled-code cache.
+    /// Makes the engine, its ticker and the compiled-code cache.
     ///
     /// # Errors
     /// When the system refuses threads or address space, or the cache's folder is not ours alone.
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
         let engine = engine::build()?;
-        let threads = GuestThreads::start().map_err(StartError::Threads)?;
-        let ticker = Ticker::start(&engine).map_err(StartError::Threads)?;
+        let ticker = Ticker::start(&engine).map_err(StartError::Ticker)?;
         let loader = Loader::new(&engine, &config.code_cache, &config.random)?;
         let guests = Semaphore::new(GUESTS_MAX);
-        let shared = Arc::new(Shared { engine, ticker, clock: config.clock, guests });
-        Ok(Self { shared, threads, loader })
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let polls = Semaphore::new(cores.saturating_mul(POLLS_PER_CORE));
+        let shared = Arc::new(Shared { engine, ticker, clock: config.clock, guests, polls });
+        Ok(Self { shared, threads: config.threads, loader })
+    }
+
+    /// Guests that live now.
+    pub fn guests(&self) -> usize {
+        GUESTS_MAX.saturating_sub(self.shared.guests.available_permits())
     }
 
     pub(crate) fn loader(&self) -> &Loader {
         &self.loader
     }
 
-    /// Runs one hook of a turn in a fresh guest and answers how it ended. It may be called from any tokio
-    /// runtime; the guest runs on the guests' threads. Dropping the future ends the guest.
-    pub fn run(&self, agent: &Arc<Agent>, turn: Turn, call: Call, stop: StopSignal) -> BoxFuture<'_, TurnEnd> {
+    /// Begins one hook of a turn in a fresh guest, as a task of its own on the threads that may block; the future answers how
+    /// it ended. Dropping it ends the guest.
+    pub fn run(&self, agent: &Arc<Agent>, turn: Turn, call: Call, stop: StopSignal) -> BoxFuture<'static, TurnEnd> {
+        let (shared, agent) = (Arc::clone(&self.shared), Arc::clone(agent));
+        let ended = self.threads.run("turn", async move { shared.turn(&agent, turn, call, stop).await }).finished();
+        let failed = || TurnEnd::Failed(WireError::new(ErrorCode::Internal, "the host failed while it ran the agent"));
         // Boxed here, so that the engine's generic code is compiled in this crate only.
-        self.run_on_guest_thread(Arc::clone(agent), turn, call, stop).boxed()
-    }
-
-    async fn run_on_guest_thread(&self, agent: Arc<Agent>, turn: Turn, call: Call, stop: StopSignal) -> TurnEnd {
-        let shared = Arc::clone(&self.shared);
-        let ended =
-            self.threads.run("turn", async move { shared.turn(&agent, turn, call, stop).await }).finished().await;
-        ended.unwrap_or_else(|| {
-            TurnEnd::Failed(WireError::new(ErrorCode::Internal, "the host failed while it ran the agent"))
-        })
+        ended.map(move |ended| ended.unwrap_or_else(failed)).boxed()
     }
 
     /// Asks an agent what it is, in a fresh guest without turn, workspace, state or network.
@@ -238,6 +244,7 @@ impl Shared {
                 gate: &gate,
                 meter: &meter,
                 ticker: &self.ticker,
+                polls: &self.polls,
                 stop: &stop,
                 uses_files: &uses_files,
                 wall: limits.wall,

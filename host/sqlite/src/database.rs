@@ -45,7 +45,7 @@ impl Synchronous {
     }
 }
 
-/// An open database; one thread's.
+/// An open database; one job's at a time.
 #[derive(Debug)]
 pub struct Database {
     connection: Connection,

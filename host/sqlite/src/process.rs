@@ -31,7 +31,7 @@ fn apply() -> i32 {
     unsafe {
         let page_cache = ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, none, 0_i32, 0_i32);
         let lookaside = ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, LOOKASIDE.0, LOOKASIDE.1);
-        // Without statistics an allocation takes no process-wide lock, which 64 writers would share.
+        // Without statistics an allocation takes no process-wide lock, which all writers would share.
         let statistics = ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0_i32);
         page_cache | lookaside | statistics
     }

@@ -1,10 +1,11 @@
-//! Tests of the writer pool and of open databases, on real files.
+//! Tests of the slots and of open databases, on real files.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use podium_sqlite::{Database, Failure, PoolError, Slot, SqliteError, Synchronous, Template, WriterPool};
+use podium_kit::BlockingThreads;
+use podium_sqlite::{Database, Failure, Slot, SlotError, Slots, SqliteError, Synchronous, Template, Upkeep};
 use rusqlite::params;
 
 #[derive(Default)]
@@ -16,11 +17,17 @@ struct Counting {
 }
 
 impl Slot for Counting {
-    fn tidy(&mut self, idle: bool) -> bool {
-        if let Some(tidied) = &self.tidied {
-            tidied.fetch_add(usize::from(idle), Ordering::SeqCst);
+    fn upkeep(&self) -> Upkeep {
+        match &self.tidied {
+            Some(tidied) if tidied.load(Ordering::SeqCst) == 0 => Upkeep::Due,
+            _ => Upkeep::Done,
         }
-        !idle
+    }
+
+    fn tidy(&mut self) {
+        if let Some(tidied) = &self.tidied {
+            tidied.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -32,73 +39,118 @@ impl Drop for Counting {
     }
 }
 
+/// Callers on connections' threads and on threads that may block: one job of a key at a time, each caller's in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_of_a_key_run_in_order_on_one_slot() {
-    let pool: WriterPool<Counting> = WriterPool::new("test", 4, 100);
-    let mut answers = Vec::new();
-    for number in 0..200 {
-        for key in 0..8 {
-            let pool = pool.clone();
-            answers.push(pool.run(key, move |slot: &mut Counting| {
-                slot.jobs.push(number);
-                slot.jobs.len()
-            }));
+async fn jobs_of_a_key_never_meet() {
+    let slots: Slots<Counting> = Slots::new("test", 100);
+    let threads = BlockingThreads::start("test").expect("threads");
+    let inside: Vec<_> = (0..4).map(|_| Arc::new(AtomicUsize::new(0))).collect();
+    let mut callers = Vec::new();
+    for caller in 0..8_u32 {
+        for (key, inside) in (0..).zip(&inside) {
+            let (slots, inside) = (slots.clone(), Arc::clone(inside));
+            let all = async move {
+                for number in 0..50 {
+                    let inside = Arc::clone(&inside);
+                    let job = move |slot: &mut Counting| {
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        slot.jobs.push(caller * 1000 + number);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    };
+                    slots.run(key, job).await.expect("runs");
+                }
+            };
+            callers.push(if caller % 2 == 0 {
+                threads.spawn("caller", all)
+            } else {
+                podium_kit::spawn::task("caller", all)
+            });
         }
     }
-    for answer in answers {
-        answer.await.expect("runs");
+    for caller in callers {
+        caller.await.expect("ends");
     }
-    for key in 0..8 {
-        let jobs = pool.run(key, |slot: &mut Counting| slot.jobs.clone()).await.expect("runs");
-        assert!(jobs.iter().copied().eq(0..200));
+    for key in 0..4 {
+        let jobs = slots.run(key, |slot: &mut Counting| slot.jobs.clone()).await.expect("runs");
+        assert_eq!(jobs.len(), 400);
+        for caller in 0..8 {
+            let own = jobs.iter().filter(|job| **job / 1000 == caller).map(|job| job % 1000);
+            assert!(own.eq(0..50));
+        }
     }
 }
 
 #[tokio::test]
 async fn open_slots_are_bounded_and_the_oldest_goes() {
     let alive = Arc::new(AtomicUsize::new(0));
-    let (threads, open_max) = (2, 10);
-    let pool: WriterPool<Counting> = WriterPool::new("test", threads, open_max);
+    let open_max = 10;
+    let slots: Slots<Counting> = Slots::new("test", open_max);
     for key in 0..200 {
         let alive = Arc::clone(&alive);
-        pool.run(key, move |slot: &mut Counting| {
-            alive.fetch_add(1, Ordering::SeqCst);
-            slot.alive = Some(alive);
-        })
-        .await
-        .expect("runs");
+        slots
+            .run(key, move |slot: &mut Counting| {
+                alive.fetch_add(1, Ordering::SeqCst);
+                slot.alive = Some(alive);
+            })
+            .await
+            .expect("runs");
     }
-    // The last eviction may still be on its way: it happens after the answer.
-    for key in [199, 198] {
-        let known = pool.run(key, |slot: &mut Counting| slot.alive.is_some()).await.expect("runs");
+    assert_eq!((alive.load(Ordering::SeqCst), slots.open_slots()), (open_max, open_max));
+    for key in 190..200 {
+        let known = slots.run(key, |slot: &mut Counting| slot.alive.is_some()).await.expect("runs");
         assert!(known, "a slot that was just used went");
     }
-    assert!(pool.open_slots() <= open_max + threads + 1, "{}", pool.open_slots());
-    assert!(!pool.run(0, |slot: &mut Counting| slot.alive.is_some()).await.expect("runs"));
-    pool.close().await;
-    assert_eq!((alive.load(Ordering::SeqCst), pool.open_slots()), (0, 0));
-    assert!(matches!(pool.run(1, |_: &mut Counting| ()).await, Err(PoolError::Closed)));
+    assert!(!slots.run(0, |slot: &mut Counting| slot.alive.is_some()).await.expect("runs"));
+    slots.close().await;
+    assert_eq!((alive.load(Ordering::SeqCst), slots.open_slots()), (0, 0));
+    assert!(matches!(slots.run(1, |_: &mut Counting| ()).await, Err(SlotError::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_in_use_is_never_closed_for_another() {
+    let slots: Slots<Counting> = Slots::new("test", 1);
+    let held = Arc::new(std::sync::Barrier::new(2));
+    let inside = Arc::clone(&held);
+    let own = slots.clone();
+    let long = podium_kit::spawn::task("long", async move {
+        own.run(1, move |slot: &mut Counting| {
+            slot.jobs.push(1);
+            inside.wait();
+            inside.wait();
+        })
+        .await
+    });
+    held.wait();
+    for key in 2..20 {
+        slots.run(key, |slot: &mut Counting| slot.jobs.push(2)).await.expect("runs");
+    }
+    held.wait();
+    long.await.expect("ends").expect("runs");
+    // The next job of another key closes it, as the oldest.
+    assert_eq!(slots.run(1, |slot: &mut Counting| slot.jobs.clone()).await.expect("runs"), [1]);
 }
 
 #[tokio::test]
 async fn a_panic_closes_its_slot_and_nothing_else() {
-    let pool: WriterPool<Counting> = WriterPool::new("test", 1, 10);
-    pool.run(1, |slot: &mut Counting| slot.jobs.push(1)).await.expect("runs");
-    pool.run(2, |slot: &mut Counting| slot.jobs.push(2)).await.expect("runs");
-    let panicked = pool.run(1, |_: &mut Counting| panic!("on purpose")).await;
-    assert!(matches!(panicked, Err(PoolError::Panicked)));
-    assert!(pool.run(1, |slot: &mut Counting| slot.jobs.is_empty()).await.expect("runs"));
-    assert_eq!(pool.run(2, |slot: &mut Counting| slot.jobs.len()).await.expect("runs"), 1);
-    pool.forget(2).await.expect("forgets");
-    assert_eq!(pool.run(2, |slot: &mut Counting| slot.jobs.len()).await.expect("runs"), 0);
+    let slots: Slots<Counting> = Slots::new("test", 10);
+    slots.run(1, |slot: &mut Counting| slot.jobs.push(1)).await.expect("runs");
+    slots.run(2, |slot: &mut Counting| slot.jobs.push(2)).await.expect("runs");
+    let panicked = slots.run(1, |_: &mut Counting| panic!("on purpose")).await;
+    assert!(matches!(panicked, Err(SlotError::Panicked)));
+    assert!(slots.run(1, |slot: &mut Counting| slot.jobs.is_empty()).await.expect("runs"));
+    assert_eq!(slots.run(2, |slot: &mut Counting| slot.jobs.len()).await.expect("runs"), 1);
+    slots.forget(2).await.expect("forgets");
+    assert_eq!(slots.open_slots(), 1);
+    assert_eq!(slots.run(2, |slot: &mut Counting| slot.jobs.len()).await.expect("runs"), 0);
 }
 
 #[tokio::test]
-async fn tidying_comes_after_the_answer_and_in_idle_moments() {
+async fn what_was_put_off_is_done_without_a_caller() {
     let tidied = Arc::new(AtomicUsize::new(0));
-    let pool: WriterPool<Counting> = WriterPool::new("test", 1, 10);
+    let slots: Slots<Counting> = Slots::new("test", 10);
     let shared = Arc::clone(&tidied);
-    pool.run(1, move |slot: &mut Counting| slot.tidied = Some(shared)).await.expect("runs");
+    slots.run(1, move |slot: &mut Counting| slot.tidied = Some(shared)).await.expect("runs");
     for _ in 0..200 {
         if tidied.load(Ordering::SeqCst) == 1 {
             return;
@@ -109,22 +161,41 @@ async fn tidying_comes_after_the_answer_and_in_idle_moments() {
 }
 
 #[tokio::test]
-async fn a_job_runs_though_its_caller_went() {
-    let pool: WriterPool<Counting> = WriterPool::new("test", 1, 10);
+async fn a_job_that_began_ends_though_its_caller_went() {
+    let slots: Slots<Counting> = Slots::new("test", 10);
     let held = Arc::new(std::sync::Barrier::new(2));
     let block = Arc::clone(&held);
-    let first = pool.run(1, move |_: &mut Counting| {
+    let mut first = Box::pin(slots.run(1, move |slot: &mut Counting| {
+        block.wait();
+        slot.jobs.push(7);
+    }));
+    assert!(tokio::time::timeout(Duration::from_millis(20), &mut first).await.is_err(), "it waits");
+    drop(first);
+    held.wait();
+    assert_eq!(slots.run(1, |slot: &mut Counting| slot.jobs.clone()).await.expect("runs"), [7]);
+}
+
+#[tokio::test]
+async fn many_readers_of_a_busy_key_hold_one_blocking_thread() {
+    let slots: Slots<Counting> = Slots::new("test", 10);
+    let held = Arc::new(std::sync::Barrier::new(2));
+    let block = Arc::clone(&held);
+    let long = slots.run(1, move |_: &mut Counting| {
         block.wait();
     });
-    let mut first = Box::pin(first);
-    let mut second = Box::pin(pool.run(1, |slot: &mut Counting| slot.jobs.push(7)));
-    for future in [&mut first as &mut (dyn Future<Output = _> + Unpin + Send), &mut second] {
-        assert!(tokio::time::timeout(Duration::from_millis(20), future).await.is_err(), "it waits");
-    }
-    drop(second);
+    let long = podium_kit::spawn::task("long", long);
+    // More than a runtime has blocking threads.
+    let readers: Vec<_> = (0..600)
+        .map(|_| podium_kit::spawn::task("reader", slots.run(1, |slot: &mut Counting| slot.jobs.len())))
+        .collect();
+    tokio::task::yield_now().await;
+    // Another key is served meanwhile.
+    assert_eq!(slots.run(2, |slot: &mut Counting| slot.jobs.len()).await.expect("runs"), 0);
     held.wait();
-    first.await.expect("runs");
-    assert_eq!(pool.run(1, |slot: &mut Counting| slot.jobs.clone()).await.expect("runs"), [7]);
+    long.await.expect("ends").expect("runs");
+    for reader in readers {
+        reader.await.expect("ends").expect("runs");
+    }
 }
 
 fn template() -> Template {

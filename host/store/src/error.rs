@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use podium_sqlite::{Failure, PoolError, SqliteError};
+use podium_sqlite::{Failure, SlotError, SqliteError};
 use podium_wire::{ErrorCode, InstanceId, WireError};
 
 /// A failed operation of the store. Nothing of it was kept, unless said otherwise.
@@ -45,9 +45,9 @@ pub enum StoreError {
     /// Stored JSON cannot be read, or a value cannot be written.
     #[error("stored JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// The store is closed, or its thread failed.
+    /// The store is closed, or a job failed.
     #[error(transparent)]
-    Pool(#[from] PoolError),
+    Slot(#[from] SlotError),
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -79,8 +79,8 @@ impl StoreError {
         match self {
             Self::NotFound(_) | Self::NeverCreated(_) => ErrorCode::InstanceNotFound,
             Self::Damaged { .. } | Self::Json(_) => ErrorCode::InstanceDamaged,
-            Self::Pool(PoolError::Closed) => ErrorCode::ShuttingDown,
-            Self::Exists(_) | Self::Refused(_) | Self::Pool(_) => ErrorCode::Internal,
+            Self::Slot(SlotError::Closed) => ErrorCode::ShuttingDown,
+            Self::Exists(_) | Self::Refused(_) | Self::Slot(_) => ErrorCode::Internal,
             Self::Sqlite(_) | Self::File { .. } => match self.failure() {
                 Some(Failure::Full) => ErrorCode::StorageFull,
                 Some(Failure::ReadOnly) => ErrorCode::StorageReadOnly,

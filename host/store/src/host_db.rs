@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use podium_sqlite::{CHECKPOINT_BYTES, Database, Slot, Synchronous};
+use podium_sqlite::{CHECKPOINT_BYTES, Database, Slot, Synchronous, Upkeep};
 use podium_wire::{DeploymentId, InstanceId};
 use rusqlite::{OptionalExtension, params};
 
@@ -28,7 +28,7 @@ pub(crate) struct HostDb {
     pub(crate) database: Database,
 }
 
-/// The pool's slot.
+/// The slot.
 #[derive(Debug, Default)]
 pub(crate) struct HostSlot {
     open: Option<HostDb>,
@@ -48,15 +48,17 @@ impl HostSlot {
 }
 
 impl Slot for HostSlot {
-    fn tidy(&mut self, idle: bool) -> bool {
-        let Some(db) = &self.open else { return false };
-        if db.database.wal_bytes() < CHECKPOINT_BYTES {
-            return false;
-        }
-        if idle && let Err(error) = db.database.checkpoint() {
+    fn upkeep(&self) -> Upkeep {
+        let grown = self.open.as_ref().is_some_and(|db| db.database.wal_bytes() >= CHECKPOINT_BYTES);
+        if grown { Upkeep::Due } else { Upkeep::Done }
+    }
+
+    fn tidy(&mut self) {
+        if let Some(db) = &self.open
+            && let Err(error) = db.database.checkpoint()
+        {
             tracing::warn!(%error, "checkpoint of host.db failed");
         }
-        !idle
     }
 }
 

@@ -1,6 +1,6 @@
-//! The handle on one instance: each call is one job of its writer thread, in the order in which they are made.
+//! The handle on one instance: each call is one job, and one job of an instance runs at a time.
 //!
-//! Once queued a call takes effect even when its future is dropped. Logic is in the room of each verb.
+//! Once polled a call takes effect even when its future is dropped. Logic is in the room of each verb.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -174,7 +174,7 @@ impl InstanceStore {
                 Ok(work_left)
             })
             .await?;
-        self.shared.pool.forget(id.as_uuid().as_u128()).await?;
+        self.shared.slots.forget(id.as_uuid().as_u128()).await?;
         if work_left { Ok(()) } else { self.shared.host(move |host| host.set_active(id, false)).await }
     }
 }

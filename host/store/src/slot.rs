@@ -1,10 +1,10 @@
-//! What a writer thread keeps of an instance: its open databases and the numbers that the next cut continues.
+//! What is kept open of an instance: its databases and the numbers that the next cut continues.
 //!
-//! Any failed write closes it, so that memory never runs ahead of the disk. Must never outlive its thread.
+//! Any failed write closes it, so that memory never runs ahead of the disk. Must never be used by two jobs at once.
 
 use std::path::Path;
 
-use podium_sqlite::{CHECKPOINT_BYTES, Database, Slot, SqliteError, Synchronous, sync_folder};
+use podium_sqlite::{CHECKPOINT_BYTES, Database, Slot, SqliteError, Synchronous, Upkeep, sync_folder};
 use podium_wire::InstanceId;
 use rusqlite::OptionalExtension;
 
@@ -13,13 +13,13 @@ use crate::logs::AgentLog;
 use crate::paths::Paths;
 use crate::snapshots::StateDb;
 
-/// With other jobs waiting a WAL may grow to this many times [`CHECKPOINT_BYTES`] before it is written back.
-const BUSY_FACTOR: u64 = 8;
+/// A WAL of this many times [`CHECKPOINT_BYTES`] is written back before anything else is written.
+const OVERDUE_FACTOR: u64 = 8;
 
 /// Bytes of a `messages.db` at least: a page for each of its tables (`schema.rs`), of which this asks for half.
 const FILE_BYTES_MIN: u64 = 8 * 2048;
 
-/// The pool's slot: closed until the first job.
+/// The slot: closed until the first job.
 #[derive(Debug, Default)]
 pub(crate) struct InstanceSlot {
     open: Option<Open>,
@@ -143,36 +143,26 @@ impl Open {
         Ok(statement.query_row([key], |row| row.get(0)).optional()?)
     }
 
-    /// Does what was put off. What fails is tried again by a later call and says so in the log: no caller waits for it.
-    fn tidy(&mut self, idle: bool) -> bool {
-        let limit = if idle { CHECKPOINT_BYTES } else { CHECKPOINT_BYTES * BUSY_FACTOR };
-        if let Err(error) = self.write_back(limit, idle) {
-            tracing::warn!(instance = %self.id, %error, "checkpoint failed");
-            return false;
-        }
-        self.snapshot_unsynced.is_some() || self.wal_bytes_max() >= CHECKPOINT_BYTES
-    }
-
-    fn write_back(&mut self, limit: u64, idle: bool) -> Result<(), SqliteError> {
-        if self.messages.wal_bytes() >= limit {
+    /// Writes back what has grown, and syncs a snapshot so that its redo can go.
+    fn write_back(&mut self) -> Result<(), SqliteError> {
+        if self.messages.wal_bytes() >= CHECKPOINT_BYTES {
             self.messages.checkpoint()?;
         }
         if let Some(agent) = &self.agent
-            && agent.database.wal_bytes() >= limit
+            && agent.database.wal_bytes() >= CHECKPOINT_BYTES
         {
             agent.database.checkpoint()?;
         }
-        if let StateSide::Open(state) = &self.state {
-            let snapshot = self.snapshot_unsynced.filter(|_| idle);
-            if snapshot.is_some() || state.database.wal_bytes() >= limit {
-                let whole = state.database.checkpoint()?;
-                if let (Some(cut), true) = (snapshot, whole) {
-                    // The file's own entry must be on the disk too before its redo goes.
-                    sync_folder(&self.paths.state_folder())?;
-                    sync_folder(&self.paths.folder)?;
-                    self.ops_needless = Some(cut);
-                    self.snapshot_unsynced = None;
-                }
+        if let StateSide::Open(state) = &self.state
+            && (self.snapshot_unsynced.is_some() || state.database.wal_bytes() >= CHECKPOINT_BYTES)
+        {
+            let whole = state.database.checkpoint()?;
+            if let (Some(cut), true) = (self.snapshot_unsynced, whole) {
+                // The file's own entry must be on the disk too before its redo goes.
+                sync_folder(&self.paths.state_folder())?;
+                sync_folder(&self.paths.folder)?;
+                self.ops_needless = Some(cut);
+                self.snapshot_unsynced = None;
             }
         }
         Ok(())
@@ -186,8 +176,20 @@ impl Open {
 }
 
 impl Slot for InstanceSlot {
-    fn tidy(&mut self, idle: bool) -> bool {
-        self.open.as_mut().is_some_and(|open| open.tidy(idle))
+    fn upkeep(&self) -> Upkeep {
+        let Some(open) = &self.open else { return Upkeep::Done };
+        match open.wal_bytes_max() {
+            bytes if bytes >= OVERDUE_FACTOR * CHECKPOINT_BYTES => Upkeep::Overdue,
+            bytes if bytes >= CHECKPOINT_BYTES || open.snapshot_unsynced.is_some() => Upkeep::Due,
+            _ => Upkeep::Done,
+        }
+    }
+
+    fn tidy(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        if let Err(error) = open.write_back() {
+            tracing::warn!(instance = %open.id, %error, "checkpoint failed");
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The store of a data folder: the instances' pool and the host's own database behind one cheap handle.
+//! The store of a data folder: the instances' slots and the host's own database behind one cheap handle.
 //!
 //! One process per folder (the binary's lock sees to it).
 
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use podium_kit::Clock;
-use podium_sqlite::{WRITER_THREADS, WriterPool, open_slots_default};
+use podium_sqlite::{Slots, open_slots_default};
 use podium_wire::InstanceId;
 
 use crate::error::StoreError;
@@ -16,7 +16,7 @@ use crate::paths;
 use crate::schema::Templates;
 use crate::slot::InstanceSlot;
 
-/// The key of `host.db` in its own pool.
+/// The key of `host.db` among its own slots.
 const HOST_KEY: u128 = 0;
 
 /// The store; clones are the same one.
@@ -30,8 +30,8 @@ pub struct Store {
 pub(crate) struct Shared {
     pub(crate) root: PathBuf,
     pub(crate) templates: Templates,
-    pub(crate) pool: WriterPool<InstanceSlot>,
-    host: WriterPool<HostSlot>,
+    pub(crate) slots: Slots<InstanceSlot>,
+    host: Slots<HostSlot>,
 }
 
 impl Store {
@@ -56,8 +56,8 @@ impl Store {
         let shared = Shared {
             root: root.clone(),
             templates,
-            pool: WriterPool::new("store", WRITER_THREADS, open_slots_default()),
-            host: WriterPool::new("host", 1, 1),
+            slots: Slots::new("store", open_slots_default()),
+            host: Slots::new("host", 1),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -82,14 +82,19 @@ impl Store {
         self.shared.host(|host| host.count()).await
     }
 
+    /// Instances whose databases are open.
+    pub fn open_databases(&self) -> usize {
+        self.shared.slots.open_slots()
+    }
+
     /// The instances to open at start: those that were not at rest when the host ended.
     pub async fn unfinished(&self) -> Result<Vec<InstanceId>, StoreError> {
         self.shared.host(|host| host.unfinished()).await
     }
 
-    /// Lets running jobs end and closes every file; later calls fail with [`podium_sqlite::PoolError::Closed`].
+    /// Lets running jobs end and closes every file; later calls fail with [`podium_sqlite::SlotError::Closed`].
     pub async fn close(&self) {
-        self.shared.pool.close().await;
+        self.shared.slots.close().await;
         self.shared.host.close().await;
     }
 }
@@ -120,7 +125,7 @@ impl Shared {
         F: FnOnce(&Shared, &mut InstanceSlot) -> Result<R, StoreError> + Send + 'static,
     {
         let shared = Arc::clone(self);
-        self.pool
+        self.slots
             .run(id.as_uuid().as_u128(), move |slot| {
                 let done = job(&shared, slot);
                 if done.is_err() {

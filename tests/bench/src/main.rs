@@ -34,20 +34,21 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     match arguments.as_slice() {
         [command, data, bun] if command == "front" => runtime.block_on(front::serve(Path::new(data), Path::new(bun))),
-        [] => runtime.block_on(measure()),
+        [] => runtime.block_on(measure("")),
+        [storage] if ["free", "real"].contains(&storage.as_str()) => runtime.block_on(measure(storage)),
         _ => {
-            eprintln!("usage: podium-bench");
+            eprintln!("usage: podium-bench [free|real]");
             std::process::exit(2);
         }
     }
 }
 
-/// Measures everything; each table is printed as soon as it is known.
-async fn measure() {
+/// Measures everything, or on one storage only; each table is printed as soon as it is known.
+async fn measure(only: &str) {
     let component = podium::component();
     let bun = bun::program();
     print!("{}", report::header(component.len()));
-    for storage in storages() {
+    for storage in storages().into_iter().filter(|storage| storage.name.starts_with(only)) {
         let folder = tempfile::Builder::new().prefix("podium-bench-").tempdir_in(&storage.folder);
         let folder = folder.unwrap_or_else(|error| panic!("{}: {error}", storage.folder.display()));
         eprintln!("{}: the disk's floors", storage.name);

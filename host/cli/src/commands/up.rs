@@ -44,7 +44,7 @@ impl Up {
             .build()
             .map_err(|error| Failure::new(ErrorCode::Internal, format!("cannot start: {error}")))?;
         let output = *context.output;
-        runtime.block_on(async {
+        let served = runtime.block_on(async {
             let signals = |error| Failure::new(ErrorCode::Internal, format!("cannot wait for signals: {error}"));
             let interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
             let terminate = signal(SignalKind::terminate()).map_err(signals)?;
@@ -57,7 +57,10 @@ impl Up {
                 }
                 Err(error) => Err(failure(&error)),
             }
-        })
+        });
+        // What still waits for a disk does not hold up the end: nothing of it was acknowledged.
+        runtime.shutdown_background();
+        served
     }
 }
 
@@ -113,7 +116,7 @@ fn failure(error: &ServeError) -> Failure {
         ServeError::Host(HostError::Data(podium_kit::data::DataError::Unknown)) => ErrorCode::Usage,
         ServeError::Host(HostError::Store(error)) => error.code(),
         ServeError::Host(HostError::Registry(error)) => error.code(),
-        ServeError::Host(HostError::Runtime(_)) | ServeError::Server(_) => ErrorCode::Internal,
+        ServeError::Host(HostError::Runtime(_) | HostError::Threads(_)) | ServeError::Server(_) => ErrorCode::Internal,
         ServeError::Listen(_) => ErrorCode::ListenRefused,
     };
     let failure = Failure::new(code, error.to_string());

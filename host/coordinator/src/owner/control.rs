@@ -12,6 +12,7 @@ use podium_wire::updates::StatusEvent;
 use super::{Owner, Reply, StateView};
 use crate::error::Error;
 use crate::files::{FileChange, Workspace};
+use crate::metrics::TurnOutcome;
 
 impl Owner {
     pub(super) fn info(&self) -> InstanceInfo {
@@ -90,7 +91,7 @@ impl Owner {
             running.stop.stop(StopReason::HostStop);
             // The guest holds the workspace until it is dropped.
             running.end.await;
-            self.parts.metrics.turn_ended();
+            self.count(TurnOutcome::SetAside, running.began);
         }
         self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminating);
         let result = self.parts.store.delete(self.id).await;

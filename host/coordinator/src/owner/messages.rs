@@ -12,6 +12,7 @@ use super::row::Row;
 use super::{Ack, Incoming, Owner, Receipt};
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::metrics::Commit;
 
 /// The sender of rows that the host itself writes.
 pub(crate) const HOST_SENDER: &str = "podium";
@@ -97,7 +98,9 @@ impl Owner {
             // The turn begins in the same transaction that accepts its message.
             new.start = Some(self.first_attempt(new.kind));
         }
+        let began = self.parts.clock.monotonic();
         let accepted = self.store.accept(new.clone()).await?;
+        self.parts.metrics.committed(Commit::Accept, self.parts.clock.monotonic().saturating_sub(began));
         let (sender, outcome) = oneshot::channel();
         match accepted.outcome {
             Some(known) => drop(sender.send(known)),

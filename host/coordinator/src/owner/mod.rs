@@ -1,7 +1,8 @@
 //! The owner of one instance: one task, one inbox of commands, one turn at a time.
 //!
 //! Owns the instance's committed values in memory while it is active; the databases are the truth. Everything that
-//! changes an instance passes here, in order. Must never block: guests, databases and files are awaited elsewhere.
+//! changes an instance passes here, in order. It runs on threads that may block, and
+//! blocks for its own commits only: guests and files have tasks of their own.
 
 mod commands;
 mod config;
@@ -94,6 +95,8 @@ struct Running {
     stop: StopHandle,
     end: Pin<Box<dyn Future<Output = TurnEnd> + Send>>,
     wait: Arc<WaitFlag>,
+    /// When it began, by the monotonic clock.
+    began: Duration,
     /// True while the count of deaths in the database is 0 because the turn waits.
     forgiven: bool,
 }
@@ -172,6 +175,10 @@ impl Owner {
                 }
             }
             self.show_status();
+            if self.running.is_some() {
+                // A guest that was just started waits on this thread: it goes before the next command's commit.
+                tokio::task::yield_now().await;
+            }
             if self.stopping && self.running.is_none() {
                 return self.leave().await;
             }

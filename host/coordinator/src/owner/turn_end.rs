@@ -10,18 +10,20 @@ use podium_wire::updates::{CutMade, StatusEvent, Update, UpdateBody};
 use podium_wire::{ErrorCode, WireError};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::row::Row;
 use super::{Attempt, Owner, Running};
 use crate::error::Error;
+use crate::metrics::{Commit, TurnOutcome};
 
 impl Owner {
     /// The guest is gone; what it did becomes true, or not at all.
     pub(super) async fn end_turn(&mut self, end: TurnEnd) {
-        let Some(Running { attempt, .. }) = self.running.take() else { return };
-        self.parts.metrics.turn_ended();
+        let Some(Running { attempt, began, .. }) = self.running.take() else { return };
         let result = match end {
             TurnEnd::HostStopped => {
+                self.count(TurnOutcome::SetAside, began);
                 self.set_aside(attempt).await;
                 return;
             }
@@ -30,6 +32,7 @@ impl Owner {
         };
         match result {
             Ok(outcome) => {
+                self.count(if outcome.error.is_none() { TurnOutcome::Completed } else { TurnOutcome::Failed }, began);
                 self.queue.pop_front();
                 let event = if outcome.error.is_none() { StatusEvent::TurnComplete } else { StatusEvent::TurnError };
                 self.resolve(attempt.row.seq, &outcome);
@@ -37,6 +40,7 @@ impl Owner {
             }
             Err(error) => {
                 // The cut did not become true: the row is still first and will be run again as the next attempt.
+                self.count(TurnOutcome::NotCut, began);
                 tracing::error!(instance = %self.id, %error, "a cut cannot be made");
                 self.shown.hub.abandon();
                 if let Some(row) = self.queue.front_mut() {
@@ -49,6 +53,11 @@ impl Owner {
                 }
             }
         }
+    }
+
+    /// Counts a turn that ended.
+    pub(super) fn count(&self, outcome: TurnOutcome, began: Duration) {
+        self.parts.metrics.turn_ended(outcome, self.parts.clock.monotonic().saturating_sub(began));
     }
 
     /// The host stops, or the instance was stopped: the row runs again later, and this attempt does not count.
@@ -148,7 +157,9 @@ impl Owner {
     ) -> Result<u64, Error> {
         let (state, state_version, at) = (Arc::clone(&request.state_after), request.state_version, request.at);
         let count = request.updates.len();
+        let began = self.parts.clock.monotonic();
         let made = self.store.cut(request).await?;
+        self.parts.metrics.committed(Commit::Cut, self.parts.clock.monotonic().saturating_sub(began));
         self.core.cut = made.cut;
         self.core.state = state;
         self.core.state_version = state_version;

@@ -186,12 +186,11 @@ impl Owner {
         let turn = Turn::new(spec, ports);
         snapshots.set(turn.clone());
         let (stop, signal) = stop_pair();
-        let runtime = Arc::clone(&self.parts.runtime);
-        let (code, guest_turn) = (Arc::clone(&agent.code), turn.clone());
-        let end = Box::pin(async move { runtime.run(&code, guest_turn, call, signal).await });
+        let end = self.parts.runtime.run(&agent.code, turn.clone(), call, signal);
         self.parts.metrics.turn_started();
+        let began = self.parts.clock.monotonic();
         let attempt = Attempt { row, number: start.turn, turn, new_config };
-        self.running = Some(Running { attempt, stop, end, wait, forgiven: false });
+        self.running = Some(Running { attempt, stop, end, wait, began, forgiven: false });
         Ok(())
     }
 
