@@ -56,6 +56,16 @@ pub fn binary() -> PathBuf {
     beside.filter(|path| path.exists()).unwrap_or(ci)
 }
 
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("the process can be signalled");
+}
+
+/// What Ctrl-C on its terminal would do to a process.
+pub fn interrupt(child: &Child) {
+    signal(child, Signal::INT);
+}
+
 /// A host; dropped, it is killed.
 pub struct Host {
     child: Child,
@@ -170,9 +180,8 @@ impl Host {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        rustix::process::kill_process(pid, signal).expect("the host can be signalled");
+    fn signal(&self, to_host: Signal) {
+        signal(&self.child, to_host);
     }
 
     /// `kill -9`, at once, and waits until it is gone.

@@ -103,9 +103,10 @@ impl Socket {
         let _ = self.stream.send(message).await;
     }
 
-    /// Asks for updates from a place on.
+    /// Asks for updates from a place on. What was on its way before comes again, so it is passed over here.
     pub async fn subscribe(&mut self, subscribe: Subscribe) {
         self.send(&ClientFrame::Subscribe(subscribe)).await.expect("a subscription can be sent");
+        while !matches!(self.next().await, ServerFrame::Subscribed(_)) {}
     }
 
     /// Sends a message; answers its id.

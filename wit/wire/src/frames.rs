@@ -29,6 +29,17 @@ pub enum ServerFrame {
     Error(WireError),
     /// The answer to `ping`.
     Pong(Pong),
+    /// The answer to `subscribe`: what was asked for follows it.
+    Subscribed(Subscribed),
+}
+
+/// Where a subscription's durable rows lie. Frames before this one were on their way already and come again behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscribed {
+    /// Rows after this `seq` follow …
+    pub after_seq: u64,
+    /// … up to this one; then comes what is live.
+    pub through_seq: u64,
 }
 
 /// The answer to `ping`.
@@ -49,6 +60,7 @@ impl ServerFrame {
             Update,
             Error,
             Pong,
+            Subscribed,
         }
         #[derive(Deserialize)]
         struct Tag {
@@ -60,6 +72,7 @@ impl ServerFrame {
             Kind::Update => Self::Update(serde_json::from_str(text)?),
             Kind::Error => Self::Error(serde_json::from_str(text)?),
             Kind::Pong => Self::Pong(serde_json::from_str(text)?),
+            Kind::Subscribed => Self::Subscribed(serde_json::from_str(text)?),
         })
     }
 

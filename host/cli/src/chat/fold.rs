@@ -64,6 +64,8 @@ pub(crate) struct Fold {
     awaits_ack: bool,
     /// This connection gets the updates from `seen_seq` on.
     subscribed: bool,
+    /// The subscription was not answered yet: updates until then come again behind the answer.
+    awaits_subscribed: bool,
     interrupted: bool,
     turn: Option<Turn>,
     /// A snapshot of a turn that may turn out to be ours.
@@ -83,6 +85,7 @@ impl Fold {
             duplicate: false,
             awaits_ack: false,
             subscribed: false,
+            awaits_subscribed: false,
             interrupted: false,
             turn: None,
             snapshot: None,
@@ -120,7 +123,11 @@ impl Fold {
         match frame {
             ServerFrame::Hello(hello) => self.hello(&hello, &mut actions),
             ServerFrame::Error(error) => self.error(error, &mut actions),
-            ServerFrame::Pong { .. } => {}
+            ServerFrame::Pong(_) => {}
+            ServerFrame::Subscribed(_) => self.awaits_subscribed = false,
+            // Answers to this connection come once, in whatever order.
+            ServerFrame::Update(update)
+                if self.awaits_subscribed && update.event_type != EventType::MessageAccepted => {}
             ServerFrame::Update(update) => self.update(&update, &mut actions),
         }
         if self.answer.is_too_large() {
@@ -134,6 +141,7 @@ impl Fold {
         self.snapshot = None;
         // On a first connection everything that belongs to the message comes after `hello`.
         self.subscribed = self.seen_seq.is_some();
+        self.awaits_subscribed = self.subscribed;
         if self.subscribed {
             actions.push(Action::Send(ClientFrame::Subscribe(self.place())));
         } else {
@@ -225,6 +233,7 @@ impl Fold {
         if accepted.duplicate && !self.subscribed {
             // The message is older than this client: its answer may lie anywhere before.
             self.subscribed = true;
+            self.awaits_subscribed = true;
             actions.push(Action::Send(ClientFrame::Subscribe(Subscribe::default())));
         }
     }

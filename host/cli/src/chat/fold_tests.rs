@@ -1,7 +1,7 @@
 //! The fold against a small host: attempts that die, connections that are lost anywhere, rings that are too short.
 
 use podium_wire::InstanceId;
-use podium_wire::frames::{ClientFrame, Hello, PROTOCOL, ServerFrame, Subscribe};
+use podium_wire::frames::{ClientFrame, Hello, PROTOCOL, ServerFrame, Subscribe, Subscribed};
 use podium_wire::message::MessageContent;
 use podium_wire::rest::InstanceStatus;
 use podium_wire::updates::{
@@ -82,7 +82,9 @@ impl Host {
             from.turn_id.is_some() && row.turn_id == from.turn_id && row.attempt == from.attempt && row.n <= from.n
         };
         let later = self.rows.iter().filter(|row| row.seq > Some(from.after_seq) && !seen(row));
-        let mut frames: Vec<_> = later.cloned().map(ServerFrame::Update).collect();
+        let subscribed = Subscribed { after_seq: from.after_seq, through_seq: self.last_seq() };
+        let mut frames = vec![ServerFrame::Subscribed(subscribed)];
+        frames.extend(later.cloned().map(ServerFrame::Update));
         if !self.running {
             return frames;
         }

@@ -5,6 +5,8 @@
 //! and never decide what is durable.
 
 mod client;
+#[cfg(test)]
+mod resume_tests;
 mod ring;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

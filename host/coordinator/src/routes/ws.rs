@@ -13,7 +13,7 @@ use axum::response::Response;
 use futures_util::SinkExt;
 use podium_kit::HttpError;
 use podium_store::InstanceStore;
-use podium_wire::frames::{ClientFrame, CloseCode, FRAME_BYTES_MAX, Pong, ServerFrame, Subscribe};
+use podium_wire::frames::{ClientFrame, CloseCode, FRAME_BYTES_MAX, Pong, ServerFrame, Subscribe, Subscribed};
 use podium_wire::updates::Update;
 use podium_wire::{ErrorCode, InstanceId, WireError};
 use tokio::sync::oneshot;
@@ -35,6 +35,10 @@ const RESUME_ROWS: usize = 500;
 /// Bytes that are gathered for one write to the socket.
 const WRITE_BUFFER_BYTES: usize = 128 * 1024;
 
+/// Bytes that are read from the socket at once: each connection holds as many, and each read clears them first. A
+/// usual message fits; a larger one is read in pieces.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
 /// Upgrades the connection.
 pub(super) async fn connect(
     State(parts): State<Arc<Parts>>,
@@ -53,6 +57,7 @@ pub(super) async fn connect(
         .max_message_size(2 * FRAME_BYTES_MAX)
         .max_frame_size(2 * FRAME_BYTES_MAX)
         .write_buffer_size(WRITE_BUFFER_BYTES)
+        .read_buffer_size(READ_BUFFER_BYTES)
         .on_upgrade(async move |socket| connection.run(socket).await))
 }
 
@@ -107,6 +112,7 @@ impl Connection {
     async fn flush(&self, socket: &mut WebSocket) -> Result<(), End> {
         let Drained { mut frames, lagged_from, closed } = self.client.drain();
         if let Some(from_seq) = lagged_from {
+            self.parts.metrics.client_lagged();
             frames.push(lagged(from_seq, self.shown.hub.position().last_seq, self.parts.clock.now_ms()));
         }
         write(socket, frames).await?;
@@ -173,6 +179,7 @@ impl Connection {
         self.flush(socket).await?;
         let Resume { after_seq, through_seq, seen, then } =
             self.shown.hub.subscribe(&self.client, from, self.parts.clock.now_ms());
+        write(socket, vec![frame(&ServerFrame::Subscribed(Subscribed { after_seq, through_seq }))]).await?;
         let mut at = after_seq;
         while at < through_seq {
             let rows = match self.store.updates_after(at, RESUME_ROWS).await {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use podium_it::{Cli, Data, Host, component, root};
+use podium_it::{Cli, Data, Host, component, guide, root};
 use podium_wire::ErrorCode;
 
 /// A caller whose builds use the toolchain of Debian's packages and this machine's caches.
@@ -40,6 +40,20 @@ async fn a_folder_is_built_and_deployed_in_one_step() {
     assert!(deployed["deployment_id"].as_str().is_some_and(|id| id.starts_with("counter:")), "{deployed}");
     let id = cli.run(&["instance", "create", "counter"]).await.ok().trim().to_owned();
     assert_eq!(cli.run(&["chat", &id, "add"]).await.ok().trim(), "1");
+}
+
+#[tokio::test]
+async fn progress_is_shown_on_a_terminal_only() {
+    let data = Data::new();
+    let cli = builder(&data);
+    let agent = root().join("agents/hello").display().to_string();
+    let file = data.scratch().join("hello.wasm").display().to_string();
+    let shown = cli.on_terminal(&["build", &agent, "-o", &file]).await;
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(shown.stdout.contains("building") && shown.stdout.contains('\r'), "{shown:?}");
+    let piped = cli.run(&["build", &agent, "-o", &file]).await;
+    piped.ok();
+    assert!(!piped.stdout.contains("building") && !piped.stderr.contains('\r'), "{piped:?}");
 }
 
 /// A folder that looks like an agent's, with nothing to compile but its own source.
@@ -113,65 +127,14 @@ async fn the_doctor_says_what_is_there_and_what_is_missing() {
     assert!(said.contains("rustup") || said.contains("apt-get"), "no command that mends it: {said}");
 }
 
-/// The lines of a document's console blocks.
-fn console_lines(text: &str) -> Vec<&str> {
-    let mut lines = Vec::new();
-    let mut console = false;
-    for line in text.lines() {
-        if let Some(language) = line.strip_prefix("```") {
-            console = !console && language.trim() == "console";
-        } else if console {
-            lines.push(line.strip_prefix("$ ").unwrap_or(line));
-        }
-    }
-    lines
-}
-
 #[tokio::test]
 async fn the_guide_s_commands_work() {
-    let guide = std::fs::read_to_string(root().join("docs/guide/first-agent.md")).expect("the guide");
-    let data = Data::new();
-    let home = data.scratch();
-    // The reader builds the program first; here it is there already, under a name that comes before all others in the
-    // path, and it listens on a free port.
-    let commands: Vec<&str> = console_lines(&guide)
+    let text = std::fs::read_to_string(root().join("docs/guide/first-agent.md")).expect("the guide");
+    // The reader builds the program first; here it is there already.
+    let commands: Vec<&str> = guide::console_lines(&text)
         .into_iter()
         .filter(|line| !line.starts_with("cargo build") && !line.starts_with("export PATH="))
         .collect();
     assert!(commands.iter().any(|line| line.contains("podium deploy")), "{commands:?}");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let bin = home.join("bin");
-    std::fs::create_dir_all(&bin).expect("a folder");
-    let program = podium_it::host::binary().display().to_string();
-    let wrapper = format!(
-        "#!/bin/sh\nif [ \"$1\" = up ]; then shift; exec {program} up --listen {port} \"$@\"; fi\nexec {program} \"$@\"\n"
-    );
-    std::fs::write(bin.join("podium"), wrapper).expect("a wrapper");
-    std::fs::set_permissions(bin.join("podium"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
-    let script =
-        format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}\n", commands.join("\n"));
-    let own = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
-    let or = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| format!("{own}/{default}"));
-    let mut command = tokio::process::Command::new("timeout");
-    command
-        .args(["--kill-after=5", "600", "bash", "-c", &script])
-        .current_dir(root())
-        .stdin(std::process::Stdio::null())
-        .env("HOME", &home)
-        .env("CARGO_HOME", or("CARGO_HOME", ".cargo"))
-        .env("RUSTUP_HOME", or("RUSTUP_HOME", ".rustup"))
-        .env("XDG_CACHE_HOME", or("XDG_CACHE_HOME", ".cache"))
-        .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()))
-        .env("PODIUM_URL", format!("http://{port}"))
-        .env("PODIUM_WASM_TOOLCHAIN", "debian")
-        .env_remove("PODIUM_DATA")
-        .env_remove("PODIUM_TOKEN");
-    let output = command.output().await.expect("bash runs");
-    assert!(
-        output.status.success(),
-        "{}\n{script}\n{}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    guide::follow(&Data::new(), root(), &commands).await;
 }

@@ -24,6 +24,9 @@ async fn help_names_every_command_with_examples() {
     for command in [
         "up",
         "token",
+        "new",
+        "completions",
+        "man",
         "build",
         "deploy",
         "deployment",
@@ -33,6 +36,7 @@ async fn help_names_every_command_with_examples() {
         "logs",
         "config",
         "status",
+        "top",
         "doctor",
     ] {
         assert!(help.ok().lines().any(|line| line.trim_start().starts_with(command)), "{command}: {}", help.stdout);
@@ -273,6 +277,22 @@ async fn a_chat_streams_and_survives_the_host_s_death() {
     let _again = Host::spawn(&data, &data.path(), &address).await.expect("the host comes back");
     let output = chatting.await.expect("the chat ends");
     assert_eq!(output.ok().trim(), "slept 1500");
+}
+
+#[tokio::test]
+async fn control_c_in_a_chat_ends_the_turn_and_says_so() {
+    let (host, cli, id) = with("probe").await;
+    let child = cli.start(&["chat", &id, "sleep 600000"]);
+    let client = host.client();
+    let instance = id.parse().expect("an id");
+    client.until(instance, "it waits", |info| info.status == InstanceStatus::Waiting).await;
+    podium_it::host::interrupt(&child);
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output().expect("it ends"));
+    let output = tokio::time::timeout(podium_it::PATIENCE, ended).await.expect("in time").expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&ErrorCode::Interrupted.to_string()), "{said}");
+    client.until(instance, "it rests", |info| info.status == InstanceStatus::Resting).await;
 }
 
 #[tokio::test]

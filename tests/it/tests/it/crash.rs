@@ -127,6 +127,7 @@ async fn talk(client: Client, id: InstanceId, known: Arc<Mutex<Known>>, mut stop
         }
     }
     let mut live = Vec::new();
+    let mut subscribed = false;
     loop {
         while !*stop.borrow() && lock(&known).pending.len() < WINDOW {
             let message = message_id();
@@ -143,6 +144,9 @@ async fn talk(client: Client, id: InstanceId, known: Arc<Mutex<Known>>, mut stop
             }
         };
         match frame {
+            Ok(ServerFrame::Subscribed(_)) => subscribed = true,
+            // What comes before is repeated behind it.
+            Ok(ServerFrame::Update(_)) if !subscribed => {}
             Ok(ServerFrame::Update(update)) => lock(&known).take(&update, &mut live),
             Ok(ServerFrame::Error(error)) => assert!(error.retryable, "{error:?}"),
             Ok(other) => panic!("{other:?}"),

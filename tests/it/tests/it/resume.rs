@@ -4,61 +4,47 @@ use std::collections::BTreeMap;
 
 use podium_it::{Client, Host, Socket, agents, message_id};
 use podium_wire::InstanceId;
-use podium_wire::frames::{ClientFrame, ServerFrame, Subscribe};
+use podium_wire::frames::{ServerFrame, Subscribe};
 use podium_wire::updates::{EventType, Update, UpdateBody};
 use serde_json::json;
 
-/// Where a client stands: what it sends as `subscribe` when it comes back.
-///
-/// Between `hello` and the moment when the subscription takes hold, live updates of a place further on may come; a
-/// client that resumes passes over them. It knows that moment by a `ping` sent right behind the `subscribe`.
+/// Where a client stands: what it sends as `subscribe` when it comes back. Every update must be the next one.
 struct Place {
     after_seq: u64,
     turn: Option<(String, u32, u64)>,
-    /// The subscription holds: from now on every update must be the next one.
-    settled: bool,
 }
 
 impl Place {
     /// A client that is connected for the first time.
     fn from_hello(socket: &Socket) -> Self {
-        Self { after_seq: socket.hello.last_seq, turn: None, settled: true }
+        Self { after_seq: socket.hello.last_seq, turn: None }
     }
 
-    /// Takes an update and says whether it was the next one; fails when it is a duplicate or leaves a gap.
-    fn take(&mut self, update: &Update) -> bool {
+    /// Takes an update; fails when it is a duplicate or leaves a gap.
+    fn take(&mut self, update: &Update) {
         if let Some(seq) = update.seq {
             assert!(seq > self.after_seq, "{seq} came after {}", self.after_seq);
             self.after_seq = seq;
-            return true;
+            return;
         }
         if let Ok(UpdateBody::TurnSnapshot(snapshot)) = update.body() {
             self.turn = Some((snapshot.turn_id, snapshot.attempt, snapshot.n));
-            return true;
+            return;
         }
         if let Ok(UpdateBody::Cut(cut)) = update.body() {
-            let complete = cut.turn_id.is_none()
-                || self
-                    .turn
-                    .as_ref()
-                    .is_some_and(|(turn, _, n)| Some(turn) == cut.turn_id.as_ref() && *n == cut.through_n);
-            assert!(complete || !self.settled, "{cut:?} ends a turn of which something is missing");
-            if complete {
-                self.after_seq = self.after_seq.max(cut.last_seq.unwrap_or(0));
-            }
-            return complete;
+            let seen = |(turn, _, n): &(String, u32, u64)| Some(turn) == cut.turn_id.as_ref() && *n == cut.through_n;
+            let complete = cut.turn_id.is_none() || self.turn.as_ref().is_some_and(seen);
+            assert!(complete, "{cut:?} ends a turn of which something is missing");
+            self.after_seq = self.after_seq.max(cut.last_seq.unwrap_or(0));
+            return;
         }
-        let (Some(turn), Some(attempt), Some(n)) = (&update.turn_id, update.attempt, update.n) else { return true };
+        let (Some(turn), Some(attempt), Some(n)) = (&update.turn_id, update.attempt, update.n) else { return };
         let expected = match &self.turn {
             Some((known, tried, seen)) if known == turn && *tried == attempt => seen + 1,
             _ => 1,
         };
-        if n != expected {
-            assert!(!self.settled, "a gap or a duplicate: {n} came where {expected} was the next");
-            return false;
-        }
+        assert_eq!(n, expected, "a gap or a duplicate");
         self.turn = Some((turn.clone(), attempt, n));
-        true
     }
 
     /// Connects again and goes on from here.
@@ -72,24 +58,14 @@ impl Place {
             n: turn.as_ref().map(|turn| turn.2),
         };
         socket.subscribe(subscribe).await;
-        socket.send(&ClientFrame::Ping { id: None }).await.expect("sent");
-        self.settled = false;
         socket
     }
 
-    /// The next update that belongs here.
+    /// The next update.
     async fn next(&mut self, socket: &mut Socket) -> Update {
-        loop {
-            match socket.next().await {
-                ServerFrame::Update(update) => {
-                    if self.take(&update) {
-                        return update;
-                    }
-                }
-                ServerFrame::Pong(_) => self.settled = true,
-                other => panic!("{other:?}"),
-            }
-        }
+        let update = socket.update().await;
+        self.take(&update);
+        update
     }
 }
 

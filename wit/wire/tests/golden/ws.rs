@@ -1,7 +1,7 @@
 //! A sample of every WebSocket frame, in both directions.
 
 use podium_wire::error::WireError;
-use podium_wire::frames::{ClientFrame, Hello, PROTOCOL, Pong, ServerFrame, Subscribe};
+use podium_wire::frames::{ClientFrame, Hello, PROTOCOL, Pong, ServerFrame, Subscribe, Subscribed};
 use podium_wire::message::{Attachment, AttachmentSource, MessageContent};
 use podium_wire::updates::EventType;
 use podium_wire::{ErrorCode, InstanceId};
@@ -39,6 +39,7 @@ fn server_name(frame: &ServerFrame) -> &'static str {
         ServerFrame::Update(_) => "update",
         ServerFrame::Error(_) => "error",
         ServerFrame::Pong(_) => "pong",
+        ServerFrame::Subscribed(_) => "subscribed",
     }
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn server() -> Vec<Sample> {
         ServerFrame::Update(update(EventType::TextDelta)),
         ServerFrame::Error(WireError::new(ErrorCode::UnknownFrameType, "there is no frame of the type `dance`")),
         ServerFrame::Pong(Pong { id: Some("p-1".into()) }),
+        ServerFrame::Subscribed(Subscribed { after_seq: 11, through_seq: 14 }),
     ];
     let again = |text: &str| -> Result<Value, serde_json::Error> { serde_json::to_value(ServerFrame::read(text)?) };
     frames
