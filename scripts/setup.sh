@@ -40,6 +40,10 @@ fi
 # The embedded SQLite is C.
 command -v cc >/dev/null || install build-essential
 
+# The OpenAPI document is judged by a validator of PyPI, in an environment of its own.
+command -v python3 >/dev/null || install python3
+python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
+
 # Agents are WebAssembly: rustup's target where it is installed, else Debian's packages.
 if [ "${PODIUM_WASM_TOOLCHAIN:-}" != debian ] && [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2/lib" ]; then
     exit 0

@@ -48,7 +48,11 @@ impl Turn {
     /// Adds a line. `fields` is JSON text; what is no JSON object is kept as `{"text": …}`.
     pub fn log(&self, level: LogLevel, module: &str, message: &str, fields: Option<&str>) {
         let bytes = module.len() + message.len().min(LINE_BYTES_MAX) + fields.map_or(0, str::len);
-        if self.is_closed() || !self.with_log(|log| log.take(bytes as u64)) {
+        if self.is_closed() {
+            return;
+        }
+        if !self.with_log(|log| log.take(bytes as u64)) {
+            self.ports().logs.dropped(bytes as u64);
             return;
         }
         let fields = fields.map(|text| match serde_json::from_str(text) {
@@ -118,5 +122,6 @@ mod tests {
         let said = &lines.last().expect("says it").message;
         assert!(said.starts_with(&format!("{} lines", 2000 - kept.len())), "{said}");
         assert!(lines.iter().any(|l| l.message == "trace"));
+        assert_eq!(turn.dropped_bytes(), (2000 - kept.len() as u64) * 1001, "each with its module's name");
     }
 }

@@ -22,6 +22,9 @@ pub trait UpdateSink: Send + Sync {
 pub trait LogSink: Send + Sync {
     /// Takes one line. Never blocks and never fails.
     fn log(&self, line: NewLine);
+
+    /// A line of so many bytes was over the turn's bound. Who counts them says so.
+    fn dropped(&self, _bytes: u64) {}
 }
 
 /// A line of the agent's log that has no number yet.

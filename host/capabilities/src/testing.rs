@@ -20,6 +20,7 @@ pub(crate) struct Kept {
     lines: Mutex<Vec<NewLine>>,
     messages: Mutex<Vec<HistoryEntry>>,
     waits: Mutex<Vec<bool>>,
+    dropped: Mutex<u64>,
 }
 
 impl UpdateSink for Kept {
@@ -31,6 +32,10 @@ impl UpdateSink for Kept {
 impl LogSink for Kept {
     fn log(&self, line: NewLine) {
         self.lines.lock().expect("not poisoned").push(line);
+    }
+
+    fn dropped(&self, bytes: u64) {
+        *self.dropped.lock().expect("not poisoned") += bytes;
     }
 }
 
@@ -107,6 +112,11 @@ impl TestTurn {
     /// What was logged.
     pub(crate) fn lines(&self) -> Vec<NewLine> {
         self.kept.lines.lock().expect("not poisoned").clone()
+    }
+
+    /// Bytes of log lines that were dropped.
+    pub(crate) fn dropped_bytes(&self) -> u64 {
+        *self.kept.dropped.lock().expect("not poisoned")
     }
 
     /// What the watch was told.

@@ -43,6 +43,24 @@ impl Output {
         self.json
     }
 
+    /// True when a person reads stdout.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Lines with styles of ours, or without where none are wanted.
+    pub(crate) fn styled(&self, lines: Vec<String>) -> Vec<String> {
+        if anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never {
+            return lines.iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect();
+        }
+        lines
+    }
+
+    /// Prints such lines.
+    pub(crate) fn styled_lines(&self, lines: &[String]) -> Result<(), Failure> {
+        write_styled(&format!("{}\n", lines.join("\n")))
+    }
+
     /// One JSON document on a line of its own, indented on a terminal.
     pub(crate) fn json<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
         let text = if self.terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
@@ -150,12 +168,12 @@ fn write_styled(text: &str) -> Result<(), Failure> {
 }
 
 /// Writes bytes as they are.
-fn write_plain(bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn write_plain(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
 }
 
-fn written(result: io::Result<()>) -> Result<(), Failure> {
+pub(crate) fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::PipeClosed),
@@ -166,6 +184,18 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
 /// Bytes as people read them.
 pub(crate) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// A time in milliseconds as people read it.
+pub(crate) fn duration(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (days, hours, minutes, seconds) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {seconds} s"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
 }
 
 /// A moment in milliseconds since the epoch, as RFC 3339 in UTC.
@@ -193,6 +223,14 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration(59_999), "59 s");
+        assert_eq!(duration(61_000), "1 min 1 s");
+        assert_eq!(duration(3_660_000), "1 h 1 min");
+        assert_eq!(duration(90_000_000), "1 d 1 h");
+    }
 
     #[test]
     fn moments() {

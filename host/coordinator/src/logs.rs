@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use podium_store::{InstanceStore, NewLogLine, StoreError};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{Notify, watch};
 
 /// Lines that wait to be written: a batch is written at least every [`FLUSH_MS`], more than this is a flood.
@@ -23,6 +24,8 @@ struct Pending {
 /// The log of one instance.
 #[derive(Debug)]
 pub struct Logs {
+    /// Counts bytes that are not kept, over all instances.
+    dropped_bytes: Counter,
     pending: Mutex<Pending>,
     arrived: Notify,
     written: watch::Sender<u64>,
@@ -30,8 +33,8 @@ pub struct Logs {
 
 impl Logs {
     /// A log without anything waiting.
-    pub fn new() -> Self {
-        Self { pending: Mutex::default(), arrived: Notify::new(), written: watch::Sender::new(0) }
+    pub fn new(dropped_bytes: Counter) -> Self {
+        Self { dropped_bytes, pending: Mutex::default(), arrived: Notify::new(), written: watch::Sender::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
@@ -69,11 +72,18 @@ impl Logs {
 }
 
 impl Logs {
+    /// Counts bytes that were not kept.
+    pub fn dropped(&self, bytes: u64) {
+        self.dropped_bytes.inc_by(bytes);
+    }
+
     /// Gathers a line; past [`PENDING_LINES_MAX`] it is dropped and counted.
     pub fn add(&self, line: NewLogLine) {
         let mut pending = self.lock();
         if pending.lines.len() >= PENDING_LINES_MAX {
             pending.dropped += 1;
+            drop(pending);
+            self.dropped(line.message.len() as u64);
             return;
         }
         pending.lines.push(line);

@@ -116,6 +116,7 @@ codes! {
     4017 InvalidElement "invalid_element" 422 false "Check the element's names and JSON texts.";
     4018 WaitLimit "wait_limit" 500 false "Raise `limits.wait_ms` in agent.toml.";
     4019 TooManyCalls "too_many_calls" 422 true "Await some of the calls in flight first.";
+    4020 HostCallLimit "host_call_limit" 500 false "Pass less in one call; write long output to files.";
     // 5xxx: the host.
     5001 StorageFull "storage_full" 507 true "Free space in the data folder.";
     5002 StorageReadOnly "storage_read_only" 503 true "Make the data folder writable.";
@@ -130,6 +131,7 @@ codes! {
     6003 BuildFailed "build_failed" 500 false "Mend what the compiler reports and build again.";
     6004 ConnectionLost "connection_lost" 503 true "The server went away; the message is kept if it was acknowledged.";
     6005 Usage "usage" 400 false "`--help` shows the usage.";
+    6006 FolderExists "folder_exists" 409 false "Take another name, or another folder with `--dir`.";
 }
 
 impl fmt::Display for ErrorCode {

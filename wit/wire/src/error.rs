@@ -2,6 +2,7 @@
 //!
 //! Owns the shape only; which failure has which code is decided where the failure is known.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codes::ErrorCode;
@@ -10,7 +11,7 @@ use crate::codes::ErrorCode;
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
 /// An error as callers see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct WireError {
     /// `POD-NNNN`, or a guest's own word in a guest's own error.
@@ -45,7 +46,7 @@ impl WireError {
 }
 
 /// The body of every HTTP error: `{"error": {…}}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// The error.
     pub error: WireError,

@@ -3,9 +3,11 @@
 //! A value of one of these types is valid by construction. Must never normalise silently: what a
 //! caller wrote is what is kept, or it is refused.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -25,8 +27,17 @@ impl InvalidId {
     }
 }
 
+/// The JSON of an id is its text, and its schema the text's form. The parser decides; `pattern` helps who writes a client.
 macro_rules! text_serde {
-    ($name:ident) => {
+    ($name:ident, $about:literal, $pattern:literal) => {
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "description": $about, "pattern": $pattern })
+            }
+        }
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -34,7 +45,7 @@ macro_rules! text_serde {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
@@ -67,7 +78,7 @@ impl fmt::Display for AgentType {
         f.write_str(&self.0)
     }
 }
-text_serde!(AgentType);
+text_serde!(AgentType, "An agent type.", "^[a-z][a-z0-9-]{0,62}$");
 
 /// A version: SemVer without `+`, at most 64 bytes. Ordered as SemVer orders.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,7 +107,7 @@ impl fmt::Display for AgentVersion {
         self.0.fmt(f)
     }
 }
-text_serde!(AgentVersion);
+text_serde!(AgentVersion, "A version: SemVer without build metadata.", "^[0-9]+\\.[0-9]+\\.[0-9]+(-[0-9A-Za-z.-]+)?$");
 
 /// The SHA-256 of the uploaded bytes, 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,7 +157,7 @@ impl fmt::Debug for Digest {
         fmt::Display::fmt(self, f)
     }
 }
-text_serde!(Digest);
+text_serde!(Digest, "A SHA-256 in hexadecimal digits.", "^[0-9a-f]{64}$");
 
 fn is_lower_hex(text: &str) -> bool {
     text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -189,7 +200,11 @@ impl fmt::Display for DeploymentId {
         write!(f, "{}:{}@{}", self.agent_type, self.version, self.short_digest)
     }
 }
-text_serde!(DeploymentId);
+text_serde!(
+    DeploymentId,
+    "A deployment: TYPE:VERSION@HEX.",
+    "^[a-z][a-z0-9-]{0,62}:[0-9]+\\.[0-9]+\\.[0-9]+(-[0-9A-Za-z.-]+)?@[0-9a-f]{8}$"
+);
 
 /// How a person names a deployment: `TYPE[:VERSION[@HEX]]`. A bare type means its highest
 /// release, else its highest pre-release.
@@ -230,7 +245,11 @@ impl fmt::Display for DeploymentRef {
         Ok(())
     }
 }
-text_serde!(DeploymentRef);
+text_serde!(
+    DeploymentRef,
+    "A deployment as people name it: TYPE[:VERSION[@HEX]].",
+    "^[a-z][a-z0-9-]{0,62}(:[0-9]+\\.[0-9]+\\.[0-9]+(-[0-9A-Za-z.-]+)?(@[0-9a-f]{8})?)?$"
+);
 
 impl From<DeploymentId> for DeploymentRef {
     fn from(id: DeploymentId) -> Self {
@@ -270,7 +289,11 @@ impl fmt::Display for InstanceId {
         self.0.hyphenated().fmt(f)
     }
 }
-text_serde!(InstanceId);
+text_serde!(
+    InstanceId,
+    "An instance: a UUIDv7.",
+    "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+);
 
 /// Most bytes of a message id: it is a key in the inbox and in clients' logs.
 pub const MESSAGE_ID_BYTES_MAX: usize = 128;

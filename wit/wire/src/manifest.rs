@@ -3,6 +3,7 @@
 //! One shape for both; the section holds it as JSON. Unknown keys are refused, so that a misspelt
 //! limit is not silently the default.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentType, AgentVersion};
@@ -21,7 +22,7 @@ pub const RETRY_DEFAULT: u32 = 3;
 pub const RETRY_MAX: u32 = 10;
 
 /// How the agent runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
     /// A WebAssembly component.
@@ -32,7 +33,7 @@ pub enum Lane {
 }
 
 /// What an author says of an agent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The agent type.

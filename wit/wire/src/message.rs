@@ -2,6 +2,7 @@
 //!
 //! The JSON twins of `types.wit` and `messages.wit`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of an attachment that travels in the message itself.
@@ -14,7 +15,7 @@ pub const ATTACHMENTS_MAX: usize = 32;
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Who said a message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// A person or program that talks to the agent.
@@ -41,7 +42,7 @@ impl Role {
 }
 
 /// Where a message came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
     /// The tenant.
     pub tenant_id: String,
@@ -52,7 +53,7 @@ pub struct Origin {
 }
 
 /// A file that comes with a message: exactly one of `path` and `data`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attachment {
     /// A file name without folders.
     pub name: String,
@@ -64,7 +65,7 @@ pub struct Attachment {
 }
 
 /// The bytes of an attachment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AttachmentSource {
     /// A path in the workspace.
@@ -74,7 +75,7 @@ pub enum AttachmentSource {
 }
 
 /// What a client sends: the text and what comes with it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MessageContent {
     /// The text.
@@ -85,7 +86,7 @@ pub struct MessageContent {
 }
 
 /// A message as it lies in the inbox and reaches the agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
     /// Unique within the sender.
     pub id: String,
@@ -101,7 +102,7 @@ pub struct Message {
 }
 
 /// One message of the history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntry {
     /// Its place, dense and rising within the instance.
     pub seq: u64,

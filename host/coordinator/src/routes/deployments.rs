@@ -7,10 +7,12 @@ use axum::extract::{Multipart, Path, State};
 use axum::http::StatusCode;
 use podium_kit::HttpError;
 use podium_registry::{Staged, Upload};
-use podium_wire::rest::{Deployed, Deployment, DeploymentPage};
+use podium_wire::limits::LimitsInForce;
+use podium_wire::rest::{Deployed, DeploymentDetail, DeploymentPage};
 use podium_wire::{DeploymentRef, ErrorCode};
 
 use super::body::drain_form;
+use crate::agents::resolve_limits;
 use crate::deploy::{self, Naming};
 use crate::error::Error;
 use crate::host::Parts;
@@ -102,15 +104,16 @@ pub(super) async fn list(State(parts): State<Arc<Parts>>) -> Result<Json<Deploym
     Ok(Json(DeploymentPage { deployments }))
 }
 
-/// Shows one, by any reference to it.
+/// Shows one, by any reference to it, with the limits in force.
 pub(super) async fn show(
     State(parts): State<Arc<Parts>>,
     Path(id): Path<String>,
-) -> Result<Json<Deployment>, HttpError> {
+) -> Result<Json<DeploymentDetail>, HttpError> {
     let reference: DeploymentRef = id.parse().map_err(|error| coded(ErrorCode::DeploymentNotFound, &error))?;
     let registry = Arc::clone(&parts.registry);
     let deployment = blocking(move || registry.find(&reference)).await?.map_err(Error::from)?;
-    Ok(Json(deployment))
+    let limits = LimitsInForce::from(&resolve_limits(&deployment)?);
+    Ok(Json(DeploymentDetail { deployment, limits }))
 }
 
 fn coded(code: ErrorCode, error: &podium_wire::InvalidId) -> Error {

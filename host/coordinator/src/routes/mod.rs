@@ -13,7 +13,10 @@ mod files;
 mod instances;
 mod logs;
 mod messages;
+mod metrics;
+mod openapi;
 mod state;
+mod table;
 mod ws;
 
 use std::sync::Arc;
@@ -27,29 +30,15 @@ use podium_wire::ErrorCode;
 
 use crate::auth;
 use crate::host::Parts;
+use table::Table;
 
 /// Bytes of a JSON body: as much as a WebSocket frame.
 pub(crate) const BODY_BYTES_MAX: usize = podium_wire::frames::FRAME_BYTES_MAX;
 
 /// All routes of a host.
 pub(crate) fn router(parts: &Arc<Parts>) -> Router {
-    let deploy = post(deployments::deploy).layer(DefaultBodyLimit::disable());
-    let api = Router::new()
-        .route("/deployments", deploy.clone().get(deployments::list))
-        .route("/deployments/{id}", get(deployments::show))
-        .route("/instances", post(instances::create).get(instances::list))
-        .route("/instances/{id}", get(instances::info).delete(instances::delete))
-        .nest("/instances/{id}", instance_routes());
-    Router::new()
-        .route("/health", get(admin::health))
-        .route("/admin/status", get(admin::status))
-        .route("/deploy/agent", deploy)
-        .route("/deployments", get(deployments::list))
-        .route("/deployments/{id}", get(deployments::show))
-        .route("/instances", post(instances::create).get(instances::list))
-        .route("/agent/{id}", get(ws::connect).delete(instances::delete))
-        .nest("/agent/{id}", instance_routes())
-        .nest("/api/v1", api)
+    table()
+        .into_router()
         .fallback(async || HttpError::new(ErrorCode::RouteNotFound, "there is no such route"))
         .method_not_allowed_fallback(async || {
             HttpError::new(ErrorCode::MethodNotAllowed, "this route does not take this method")
@@ -59,10 +48,33 @@ pub(crate) fn router(parts: &Arc<Parts>) -> Router {
         .with_state(Arc::clone(parts))
 }
 
+/// The table of paths.
+fn table() -> Table {
+    let deploy = post(deployments::deploy).layer(DefaultBodyLimit::disable());
+    let api = Table::new()
+        .route("/deployments", deploy.clone().get(deployments::list))
+        .route("/deployments/{id}", get(deployments::show))
+        .route("/instances", post(instances::create).get(instances::list))
+        .route("/instances/{id}", get(instances::info).delete(instances::delete))
+        .nest("/instances/{id}", instance_routes());
+    Table::new()
+        .route("/health", get(admin::health))
+        .route("/admin/status", get(admin::status))
+        .route("/metrics", get(metrics::show))
+        .route("/openapi.json", get(openapi::show))
+        .route("/deploy/agent", deploy)
+        .route("/deployments", get(deployments::list))
+        .route("/deployments/{id}", get(deployments::show))
+        .route("/instances", post(instances::create).get(instances::list))
+        .route("/agent/{id}", get(ws::connect).delete(instances::delete))
+        .nest("/agent/{id}", instance_routes())
+        .nest("/api/v1", api)
+}
+
 /// What an instance answers, below its own path.
-fn instance_routes() -> Router<Arc<Parts>> {
+fn instance_routes() -> Table {
     let file = get(files::read).put(files::put).post(files::put).delete(files::remove);
-    Router::new()
+    Table::new()
         .route("/info", get(instances::info))
         .route("/ws", get(ws::connect))
         .route("/state", get(state::read))
