@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use podium_wire::limits::LimitsRequest;
+use podium_wire::limits::{LimitsInForce, LimitsRequest};
 use podium_wire::{ErrorCode, WireError};
 
 const KIB: u64 = 1024;
@@ -141,6 +141,30 @@ impl Limits {
     }
 }
 
+impl From<&Limits> for LimitsInForce {
+    fn from(limits: &Limits) -> Self {
+        // No count of this host is larger than 64 bits.
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Self {
+            memory_bytes: limits.memory_bytes,
+            wall_ms: millis(limits.wall),
+            cpu_ms: millis(limits.cpu),
+            wait_ms: millis(limits.wait),
+            output_bytes: limits.output_bytes,
+            updates: limits.updates,
+            state_bytes: limits.state_bytes,
+            open_handles: limits.open_handles,
+            inbox: limits.inbox,
+            state_depth: wide(STATE_DEPTH_MAX),
+            patch_operations: wide(PATCH_OPERATIONS_MAX),
+            calls_in_flight: wide(CALLS_IN_FLIGHT_MAX),
+            resources: wide(RESOURCES_MAX),
+            call_bytes: wide(HOSTCALL_BYTES_MAX),
+            log_bytes: LOG_BYTES_MAX,
+        }
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -172,6 +196,9 @@ pub enum LimitReached {
     /// Host resources and engine tables.
     #[error("the agent holds more host resources than it may")]
     Table,
+    /// Bytes of one host call.
+    #[error("one call of the agent brought more than {0} bytes into the host")]
+    HostCall(usize),
 }
 
 impl LimitReached {
@@ -186,6 +213,7 @@ impl LimitReached {
             Self::Updates(_) => ErrorCode::UpdatesLimit,
             Self::Handles(_) => ErrorCode::HandleLimit,
             Self::Table => ErrorCode::TableLimit,
+            Self::HostCall(_) => ErrorCode::HostCallLimit,
         }
     }
 }
@@ -199,6 +227,52 @@ impl From<LimitReached> for WireError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A number as the guide writes it.
+    fn shown(number: u64) -> String {
+        let digits = number.to_string();
+        let groups: Vec<&str> = digits
+            .as_bytes()
+            .rchunks(3)
+            .rev()
+            .map(|group| std::str::from_utf8(group).expect("digits are text"))
+            .collect();
+        groups.join(",")
+    }
+
+    #[test]
+    fn the_guide_has_these_numbers_and_no_others() {
+        let guide = include_str!("../../../docs/guide/limits.md");
+        let settable = [
+            ("memory_bytes", MEMORY_BYTES_DEFAULT, MEMORY_BYTES_CAP),
+            ("cpu_ms", millis(CPU_DEFAULT), millis(CPU_CAP)),
+            ("wall_ms", millis(WALL_DEFAULT), millis(WALL_CAP)),
+            ("wait_ms", millis(WAIT_DEFAULT), millis(WAIT_CAP)),
+            ("output_bytes", OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_CAP),
+            ("updates", UPDATES_DEFAULT, UPDATES_CAP),
+            ("state_bytes", STATE_BYTES_DEFAULT, STATE_BYTES_CAP),
+            ("open_handles", OPEN_HANDLES_DEFAULT, OPEN_HANDLES_CAP),
+            ("inbox", INBOX_DEFAULT, INBOX_CAP),
+        ];
+        let fixed = [
+            ("depth of the state", STATE_DEPTH_MAX as u64),
+            ("operations of a patch", PATCH_OPERATIONS_MAX as u64),
+            ("host calls that wait at once", CALLS_IN_FLIGHT_MAX as u64),
+            ("host resources held", RESOURCES_MAX as u64),
+            ("bytes of one host call", HOSTCALL_BYTES_MAX as u64),
+            ("log of a turn, bytes", LOG_BYTES_MAX),
+        ];
+        let rows = settable
+            .iter()
+            .map(|(name, default, cap)| format!("| `{name}` | {} | {} | ", shown(*default), shown(*cap)));
+        let rows: Vec<String> =
+            rows.chain(fixed.iter().map(|(name, value)| format!("| {name} | {} | ", shown(*value)))).collect();
+        for row in &rows {
+            assert!(guide.lines().any(|line| line.starts_with(row)), "docs/guide/limits.md has no row `{row}`");
+        }
+        // Each table has a line of titles and one of dashes besides.
+        assert_eq!(guide.lines().filter(|line| line.starts_with('|')).count(), rows.len() + 4);
+    }
 
     #[test]
     fn nothing_asked_is_the_default() {

@@ -3,6 +3,7 @@
 //! Owns the reading of traps: which is a limit, which a stop, which the agent's own fault. The trace goes to the
 //! agent's log, never to a client.
 
+use podium_capabilities::limits::HOSTCALL_BYTES_MAX;
 use podium_capabilities::{CallError, LimitReached, Turn};
 use podium_wire::rest::LogLevel;
 use podium_wire::{ErrorCode, WireError};
@@ -16,6 +17,10 @@ use crate::stop::StopReason;
 
 /// Frames of a trace that are kept: the rest of a deep recursion repeats them.
 const FRAMES_MAX: usize = 64;
+/// How the engine says that a guest holds too many handles.
+const HANDLES_EXHAUSTED: &str = "store handle limit exceeded";
+/// How the engine says that a call brought too many bytes.
+const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// How a guest ended that gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +82,15 @@ fn limit(error: &wasmtime::Error) -> Option<LimitReached> {
     if let Some(limit) = error.downcast_ref::<LimitReached>() {
         return Some(*limit);
     }
-    matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)).then_some(LimitReached::Table)
+    if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+        return Some(LimitReached::Table);
+    }
+    // The engine keeps the types of these errors to itself; a story notices when their words change.
+    let said = error.root_cause().to_string();
+    if said.ends_with(HANDLES_EXHAUSTED) {
+        return Some(LimitReached::Table);
+    }
+    said.ends_with(FUEL_EXHAUSTED).then_some(LimitReached::HostCall(HOSTCALL_BYTES_MAX))
 }
 
 fn sentence(error: &wasmtime::Error) -> String {

@@ -58,6 +58,13 @@ pub fn podium_commands(text: &str) -> Vec<Vec<String>> {
     commands
 }
 
+/// The stories that a document's tables name as `module::function`, in backticks.
+pub fn named_stories(text: &str) -> Vec<(String, String)> {
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    words.filter_map(|word| word.split_once("::")).map(|(module, name)| (module.to_owned(), name.to_owned())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +73,12 @@ mod tests {
     fn links_into_the_repository_are_found() {
         let text = "[a](b.md#c) [d](https://e) ![f](g/h.png)\n```\n[i](j.md)\n```\n[k](#l)";
         assert_eq!(relative_links(text), ["b.md", "g/h.png"]);
+    }
+
+    #[test]
+    fn stories_are_named_in_tables_only() {
+        let text = "`a::b`\n| what | `c` |\n| x, `POD-1` | `d::e` |\n";
+        assert_eq!(named_stories(text), [("d".to_owned(), "e".to_owned())]);
     }
 
     #[test]

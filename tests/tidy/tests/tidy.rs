@@ -115,10 +115,43 @@ fn links_lead_somewhere() {
     none(&faults);
 }
 
+#[test]
+fn what_a_guest_cannot_do_is_tested() {
+    let page = std::fs::read_to_string(root().join("docs/security.md")).expect("docs/security.md is there");
+    let named: BTreeSet<(String, String)> = documents::named_stories(&page).into_iter().collect();
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what a guest")).count();
+    assert!(
+        rows > 20 && named.len() == rows,
+        "{rows} rows name {} stories: each row needs one of its own",
+        named.len()
+    );
+    let stories = root().join("tests/it/tests/it");
+    let is_there = |module: &str, name: &str| {
+        let text = std::fs::read_to_string(stories.join(module).with_extension("rs")).unwrap_or_default();
+        text.contains(&format!("#[tokio::test]\nasync fn {name}()"))
+    };
+    let mut faults: Vec<String> = Vec::new();
+    for (module, name) in &named {
+        if !is_there(module, name) {
+            faults.push(format!("docs/security.md names {module}::{name}, which is no story"));
+        }
+    }
+    // And the other way: a story of a hostile guest is in the table.
+    let text = std::fs::read_to_string(stories.join("hostile.rs")).expect("stories of hostile guests");
+    for line in text.lines() {
+        let Some(name) = line.strip_prefix("async fn ").and_then(|rest| rest.strip_suffix("() {")) else { continue };
+        if name != "the_limits_in_force_are_shown" && !named.contains(&("hostile".to_owned(), name.to_owned())) {
+            faults.push(format!("docs/security.md has no row for hostile::{name}"));
+        }
+    }
+    none(&faults);
+}
+
 /// The commands of the binary and their subcommands, as its `--help` must show them too (tests/it compares).
 const COMMANDS: &[(&str, &[&str])] = &[
     ("up", &[]),
     ("token", &[]),
+    ("new", &[]),
     ("build", &[]),
     ("deploy", &[]),
     ("deployment", &["list", "show"]),
@@ -128,7 +161,10 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("logs", &[]),
     ("config", &["get", "set"]),
     ("status", &[]),
+    ("top", &[]),
     ("doctor", &[]),
+    ("completions", &[]),
+    ("man", &[]),
     ("help", &[]),
 ];
 

@@ -3,10 +3,11 @@
 //! All fields are optional here: what is absent takes the host's default; what is above the
 //! host's cap is refused at deploy, never lowered silently.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What an agent asks for in the `[limits]` table of agent.toml.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsRequest {
     /// Linear memory of one guest, bytes.
@@ -36,4 +37,39 @@ pub struct LimitsRequest {
     /// Messages that may wait in the inbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inbox: Option<u64>,
+}
+
+/// The limits in force for a deployment: what it asked for or the default, and those that are the same for all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LimitsInForce {
+    /// Linear memory of one guest, bytes.
+    pub memory_bytes: u64,
+    /// Time of a turn, waiting for people and timers not counted, milliseconds.
+    pub wall_ms: u64,
+    /// Processor time of a turn, milliseconds.
+    pub cpu_ms: u64,
+    /// Time a turn may wait in all, milliseconds.
+    pub wait_ms: u64,
+    /// Output held for a turn until its cut, bytes.
+    pub output_bytes: u64,
+    /// Updates of a turn.
+    pub updates: u64,
+    /// The state document as compact JSON, bytes.
+    pub state_bytes: u64,
+    /// Open files and folders.
+    pub open_handles: u64,
+    /// Messages that may wait in the inbox.
+    pub inbox: u64,
+    /// Objects and arrays within each other in the state.
+    pub state_depth: u64,
+    /// Operations of one patch.
+    pub patch_operations: u64,
+    /// Host calls that may wait at once.
+    pub calls_in_flight: u64,
+    /// Entries of the guest's table of host resources.
+    pub resources: u64,
+    /// Bytes that one host call may bring.
+    pub call_bytes: u64,
+    /// Log of a turn, bytes.
+    pub log_bytes: u64,
 }

@@ -2,16 +2,18 @@
 //!
 //! Times are milliseconds since the Unix epoch. Lists are pages: `next` is the `after` of the next one.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::WireError;
 use crate::ids::{AgentType, AgentVersion, DeploymentId, DeploymentRef, Digest, InstanceId};
+use crate::limits::LimitsInForce;
 use crate::manifest::Manifest;
 use crate::message::{HistoryEntry, MessageContent};
 
 /// Status of an instance, the same words everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum InstanceStatus {
     /// Nothing to do: it costs nothing.
@@ -40,7 +42,7 @@ impl InstanceStatus {
 }
 
 /// One hook that an agent has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hook {
     /// `on-init`
@@ -60,7 +62,7 @@ pub enum Hook {
 }
 
 /// What an agent's `describe` said at deploy.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Description {
     /// The hooks that do something.
     pub hooks: Vec<Hook>,
@@ -75,7 +77,7 @@ pub struct Description {
 }
 
 /// A deployment, as listed and shown.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Deployment {
     /// Its id.
     pub deployment_id: DeploymentId,
@@ -99,7 +101,7 @@ pub struct Deployment {
 }
 
 /// Answer to a deploy: 201 for a new one, 200 for the same bytes again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Deployed {
     /// True when it was not there before.
     pub created: bool,
@@ -108,15 +110,25 @@ pub struct Deployed {
     pub deployment: Deployment,
 }
 
+/// One deployment, and what a turn of it may use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentDetail {
+    /// The deployment.
+    #[serde(flatten)]
+    pub deployment: Deployment,
+    /// Its limits, every one with its value.
+    pub limits: LimitsInForce,
+}
+
 /// A page of deployments.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeploymentPage {
     /// By type, then by version.
     pub deployments: Vec<Deployment>,
 }
 
 /// Body of `POST /instances`: one of `deployment_id` and `agent` (the same thing, a reference).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateInstance {
     /// `TYPE[:VERSION[@HEX]]`.
@@ -128,7 +140,7 @@ pub struct CreateInstance {
 }
 
 /// An instance, as listed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceSummary {
     /// Its id.
     pub instance_id: InstanceId,
@@ -141,7 +153,7 @@ pub struct InstanceSummary {
 }
 
 /// A page of instances, by id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstancePage {
     /// At most `limit`.
     pub instances: Vec<InstanceSummary>,
@@ -151,7 +163,7 @@ pub struct InstancePage {
 }
 
 /// Everything about an instance that fits on a page.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceInfo {
     /// Its id.
     pub instance_id: InstanceId,
@@ -178,7 +190,7 @@ pub struct InstanceInfo {
 }
 
 /// Body of `POST /agent/{id}/messages`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostMessage {
     /// Its id, for safe repetition.
@@ -189,7 +201,7 @@ pub struct PostMessage {
 }
 
 /// Answer 202 to a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageReceipt {
     /// Its id.
     pub message_id: String,
@@ -198,7 +210,7 @@ pub struct MessageReceipt {
 }
 
 /// Answer 200 to a message with `?wait=`: how its turn ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageOutcome {
     /// Its id.
     pub message_id: String,
@@ -215,7 +227,7 @@ pub struct MessageOutcome {
 }
 
 /// A page of the history, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryPage {
     /// At most `limit`.
     pub messages: Vec<HistoryEntry>,
@@ -225,7 +237,7 @@ pub struct HistoryPage {
 }
 
 /// The configuration of an instance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigDocument {
     /// Its revision, from 1.
     pub revision: u64,
@@ -234,7 +246,7 @@ pub struct ConfigDocument {
 }
 
 /// Body of `PUT /agent/{id}/config`: the new document, whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutConfig {
     /// The document.
@@ -245,7 +257,7 @@ pub struct PutConfig {
 }
 
 /// The state of an instance at a pointer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StateDocument {
     /// Patches applied.
     pub version: u64,
@@ -256,7 +268,7 @@ pub struct StateDocument {
 }
 
 /// How much a log line matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Everything.
@@ -272,7 +284,7 @@ pub enum LogLevel {
 }
 
 /// One line of an agent's log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// Its place, rising.
     pub seq: u64,
@@ -293,7 +305,7 @@ pub struct LogLine {
 }
 
 /// A page of log lines, oldest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LogPage {
     /// At most `limit`.
     pub lines: Vec<LogLine>,
@@ -302,7 +314,7 @@ pub struct LogPage {
 }
 
 /// What a workspace entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FileKind {
     /// A file.
@@ -316,7 +328,7 @@ pub enum FileKind {
 }
 
 /// One entry of the workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileEntry {
     /// Path relative to the workspace, `/` between its parts; what is not UTF-8 is shown with U+FFFD.
     pub path: String,
@@ -329,7 +341,7 @@ pub struct FileEntry {
 }
 
 /// The workspace's entries, sorted by path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FilePage {
     /// At most `limit`.
     pub files: Vec<FileEntry>,
@@ -339,14 +351,14 @@ pub struct FilePage {
 }
 
 /// Answer to a write from outside a turn.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExternalCut {
     /// The cut it made.
     pub cut: u64,
 }
 
 /// Answer of `/health`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// `ok`, or `stopping`.
     pub status: String,
@@ -355,7 +367,7 @@ pub struct Health {
 }
 
 /// Answer of `/admin/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AdminStatus {
     /// Of `podium`.
     pub version: String,

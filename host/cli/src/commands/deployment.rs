@@ -1,7 +1,7 @@
 //! `podium deployment`: what is deployed.
 
 use podium_wire::DeploymentRef;
-use podium_wire::rest::{Deployment as Record, DeploymentPage};
+use podium_wire::rest::{Deployment as Record, DeploymentDetail, DeploymentPage};
 
 use super::Context;
 use crate::client::block_on;
@@ -38,8 +38,8 @@ impl Deployment {
                     if output.is_json() { output.json(&page) } else { list(output, &page.deployments) }
                 }
                 Self::Show { deployment } => {
-                    let record: Record = client.get(&["deployments", &deployment.to_string()]).await?;
-                    if output.is_json() { output.json(&record) } else { show(output, &record) }
+                    let detail: DeploymentDetail = client.get(&["deployments", &deployment.to_string()]).await?;
+                    if output.is_json() { output.json(&detail) } else { show(output, &detail) }
                 }
             }
         })
@@ -59,8 +59,9 @@ fn list(output: &Output, deployments: &[Record]) -> Result<(), Failure> {
     )
 }
 
-/// Prints one deployment.
-pub(crate) fn show(output: &Output, record: &Record) -> Result<(), Failure> {
+/// Prints one deployment, and each of its limits by the name that agent.toml has for it.
+fn show(output: &Output, detail: &DeploymentDetail) -> Result<(), Failure> {
+    let record = &detail.deployment;
     let hooks = serde_json::to_value(&record.description.hooks).unwrap_or_default();
     let hooks: Vec<_> = hooks.as_array().into_iter().flatten().filter_map(|hook| hook.as_str()).collect();
     output.fields(&[
@@ -70,7 +71,11 @@ pub(crate) fn show(output: &Output, record: &Record) -> Result<(), Failure> {
         ("deployed", moment(record.created_at)),
         ("capabilities", capabilities(record)),
         ("hooks", hooks.join(" ")),
-    ])
+    ])?;
+    let limits = serde_json::to_value(&detail.limits).unwrap_or_default();
+    let limits: Vec<_> =
+        limits.as_object().into_iter().flatten().map(|(name, value)| [name.clone(), value.to_string()]).collect();
+    output.table(["limit", "value"], &limits, "it has no limits")
 }
 
 /// What it imports, as a line.

@@ -3,6 +3,7 @@
 //! One module a theme. Stories talk to hosts of their own over HTTP, WebSockets and the command line, and read an
 //! instance's databases where the promise is about the disk. No part of the host is linked or faked.
 
+mod authors;
 mod bad_uploads;
 mod build;
 mod chat_ws;
@@ -14,10 +15,12 @@ mod deploy;
 mod files;
 mod host_crash;
 mod host_stop;
+mod hostile;
 mod http_edges;
 mod instances;
 mod invariants;
 mod logs;
 mod park_retry_discard;
 mod resume;
+mod seeing;
 mod turn_outcomes;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use podium_wire::error::{ErrorBody, WireError};
+use podium_wire::limits::LimitsInForce;
 use podium_wire::limits::LimitsRequest;
 use podium_wire::manifest::{Lane, Manifest};
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
 use podium_wire::rest::{
-    AdminStatus, ConfigDocument, CreateInstance, Deployed, Deployment, DeploymentPage, Description, ExternalCut,
-    FileEntry, FileKind, FilePage, Health, HistoryPage, Hook, InstanceInfo, InstancePage, InstanceStatus,
+    AdminStatus, ConfigDocument, CreateInstance, Deployed, Deployment, DeploymentDetail, DeploymentPage, Description,
+    ExternalCut, FileEntry, FileKind, FilePage, Health, HistoryPage, Hook, InstanceInfo, InstancePage, InstanceStatus,
     InstanceSummary, LogLevel, LogLine, LogPage, MessageOutcome, MessageReceipt, PostMessage, PutConfig, StateDocument,
 };
 use podium_wire::{DeploymentId, Digest, ErrorCode};
@@ -84,6 +85,26 @@ fn deployment() -> Deployment {
     }
 }
 
+fn limits() -> LimitsInForce {
+    LimitsInForce {
+        memory_bytes: 67_108_864,
+        wall_ms: 60_000,
+        cpu_ms: 10_000,
+        wait_ms: 604_800_000,
+        output_bytes: 4_194_304,
+        updates: 100_000,
+        state_bytes: 1_048_576,
+        open_handles: 256,
+        inbox: 64,
+        state_depth: 64,
+        patch_operations: 10_000,
+        calls_in_flight: 256,
+        resources: 10_000,
+        call_bytes: 4_194_304,
+        log_bytes: 1_048_576,
+    }
+}
+
 fn summary() -> InstanceSummary {
     InstanceSummary {
         instance_id: instance(),
@@ -121,6 +142,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         "Description" => description(),
         "Deployment" => deployment(),
         "Deployed" => Deployed { created: true, deployment: deployment() },
+        "DeploymentDetail" => DeploymentDetail { deployment: deployment(), limits: limits() },
         "DeploymentPage" => DeploymentPage { deployments: vec![deployment()] },
         "CreateInstance" => CreateInstance {
             deployment_id: deployment_id().into(),

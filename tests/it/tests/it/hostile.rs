@@ -1,0 +1,407 @@
+//! Guests that mean harm: each abuse says what is refused, a neighbour's turn and `/health` answer meanwhile, and the
+//! same instance's next turn works. docs/security.md names each of these stories.
+//!
+//! Plain traps, endless loops, floods and the limits of time are in `turn_outcomes.rs`; uploads that are no agent in
+//! `bad_uploads.rs`. Timings are the benchmark's: here things answer, or the harness loses its patience.
+
+use podium_it::{Client, Host, agents, component, root};
+use podium_wire::rest::MessageOutcome;
+use podium_wire::{ErrorCode, InstanceId};
+use serde_json::{Value, json};
+
+/// A hostile agent on a host of its own, and an honest neighbour.
+struct Abuse {
+    host: Host,
+    client: Client,
+    id: InstanceId,
+    neighbour: InstanceId,
+}
+
+/// The component of a hostile agent.
+fn hostile(name: &str) -> Vec<u8> {
+    let file = agents::built(&root().join("agents/hostile").join(name), &format!("hostile-{name}"));
+    std::fs::read(file).expect("a component")
+}
+
+impl Abuse {
+    /// An instance of `agents/hostile/{name}` with these limits.
+    async fn new(name: &str, limits: &Value) -> Self {
+        let host = Host::start().await;
+        let client = host.client();
+        let bytes = component::with_manifest(&hostile(name), |manifest| manifest["limits"] = limits.clone());
+        let answer = client.deploy(bytes, None, None).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let id = client.instance(&format!("hostile-{name}")).await;
+        let neighbour = client.deployed_instance("hello").await;
+        Self { host, client, id, neighbour }
+    }
+
+    /// Others are served.
+    async fn others_are_served(&self) {
+        for _ in 0..3 {
+            assert!(self.client.reply(self.neighbour, "are you well").await.contains("are you well"));
+            assert_eq!(self.client.get("/health").await.status, 200);
+        }
+    }
+
+    /// Commits the abuse while the neighbour talks; afterwards the same instance answers again.
+    async fn tried(&self, command: &str) -> MessageOutcome {
+        let (outcome, ()) = tokio::join!(self.client.ask(self.id, command), self.others_are_served());
+        assert_eq!(self.client.reply(self.id, "echo next").await, "next", "after `{command}`");
+        outcome
+    }
+
+    /// The abuse ends the guest with this code; answers what was said.
+    async fn ends(&self, command: &str, code: ErrorCode) -> String {
+        let before = self.client.state(self.id).await;
+        let error = self.tried(command).await.error.unwrap_or_else(|| panic!("`{command}` ended well"));
+        assert_eq!(error.code, code.to_string(), "`{command}`: {error:?}");
+        let after = self.client.state(self.id).await;
+        assert_eq!((after.version, after.state), (before.version, before.state), "`{command}` changed the state");
+        error.message
+    }
+
+    /// The abuse is borne, and this is its answer.
+    async fn answers(&self, command: &str) -> String {
+        let outcome = self.tried(command).await;
+        assert_eq!(outcome.error, None, "`{command}` failed");
+        outcome.text.expect("a turn that ended well has a text")
+    }
+
+    /// Memory of the host, bytes.
+    async fn host_memory(&self) -> u64 {
+        self.client.get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number")
+    }
+}
+
+#[tokio::test]
+async fn recursion_without_end() {
+    let abuse = Abuse::new("greedy", &json!({})).await;
+    let said = abuse.ends("recurse", ErrorCode::GuestTrap).await;
+    assert!(said.contains("call stack"), "{said}");
+    // A language that keeps its frames in memory runs out of that part of it.
+    abuse.ends("recurse-frames", ErrorCode::GuestTrap).await;
+}
+
+#[tokio::test]
+async fn memory_asked_of_the_engine_without_end() {
+    let abuse = Abuse::new("greedy", &json!({"memory_bytes": 8 << 20})).await;
+    let said = abuse.ends("memory", ErrorCode::MemoryLimit).await;
+    assert!(said.contains("8388608"), "{said}");
+}
+
+#[tokio::test]
+async fn tables_without_end() {
+    let host = Host::start().await;
+    let client = host.client();
+    let file = root().join("tests/it/tests/it/hostile/tables.wat");
+    let text = std::fs::read_to_string(file).expect("a component");
+    let answer = client.deploy(component::from_text(&text), Some("tables"), Some("1.0.0")).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let id = client.instance("tables").await;
+    let neighbour = client.deployed_instance("hello").await;
+    for _ in 0..2 {
+        client.failure(id, "grow", ErrorCode::TableLimit).await;
+        assert!(client.reply(neighbour, "are you well").await.contains("are you well"));
+        assert_eq!(client.get("/health").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn lists_and_strings_of_4_gib() {
+    let abuse = Abuse::new("greedy", &json!({})).await;
+    let before = abuse.host_memory().await;
+    abuse.ends("list", ErrorCode::GuestTrap).await;
+    abuse.ends("return", ErrorCode::GuestTrap).await;
+    abuse.ends("random 4294967295", ErrorCode::GuestTrap).await;
+    abuse.ends("random 18446744073709551615", ErrorCode::GuestTrap).await;
+    let after = abuse.host_memory().await;
+    assert!(after < before + (128 << 20), "the host grew from {before} to {after} bytes");
+}
+
+#[tokio::test]
+async fn more_bytes_in_one_call_than_a_call_may_bring() {
+    let abuse = Abuse::new("greedy", &json!({"output_bytes": 64 << 20})).await;
+    let said = abuse.ends("say 5000000", ErrorCode::HostCallLimit).await;
+    assert!(said.contains("4194304"), "{said}");
+    // What it returns is such a call, too; and a long error that fits is cut.
+    abuse.ends("fail 3000000", ErrorCode::HostCallLimit).await;
+    let said = abuse.ends("fail 1000000", ErrorCode::GuestError).await;
+    assert!(said.len() <= 8 << 10, "{} bytes", said.len());
+    assert_eq!(abuse.answers("say 3000000").await.len(), 3_000_000);
+}
+
+#[tokio::test]
+async fn a_flood_of_log_is_dropped_and_counted() {
+    let abuse = Abuse::new("greedy", &json!({})).await;
+    for command in ["log 20000", "print 20000"] {
+        abuse.answers(command).await;
+        let lines = abuse.client.logs(abuse.id).await.lines;
+        let bytes: usize = lines.iter().map(|line| line.message.len()).sum();
+        assert!(bytes < 3 << 20, "{bytes} bytes were kept");
+        assert!(lines.iter().any(|line| line.message.contains("lines of this turn were dropped")), "`{command}`");
+    }
+}
+
+#[tokio::test]
+async fn patches_that_double_dive_and_never_end() {
+    let abuse = Abuse::new("greedy", &json!({"cpu_ms": 5000})).await;
+    let before = abuse.host_memory().await;
+    let limit = ErrorCode::StateLimit.to_string();
+    for kind in ["double", "deep", "many"] {
+        let said = abuse.answers(&format!("patch {kind}")).await;
+        assert!(said.starts_with(&limit), "{kind}: {said}");
+    }
+    let said = abuse.answers("patch bottomless").await;
+    assert!(said.starts_with(&ErrorCode::InvalidJson.to_string()), "{said}");
+    let said = abuse.answers("patch root").await;
+    assert!(said.starts_with(&ErrorCode::PatchRejected.to_string()), "{said}");
+    abuse.ends("patches", ErrorCode::OutputLimit).await;
+    let after = abuse.host_memory().await;
+    assert!(after < before + (128 << 20), "the host grew from {before} to {after} bytes");
+}
+
+#[tokio::test]
+async fn randomness_in_gigabytes() {
+    let abuse = Abuse::new("greedy", &json!({"cpu_ms": 1500})).await;
+    abuse.ends("randoms", ErrorCode::CpuLimit).await;
+    abuse.ends("random 4194305", ErrorCode::GuestTrap).await;
+    assert_eq!(abuse.answers("random 1000000").await, "1000000");
+}
+
+#[tokio::test]
+async fn open_files_without_end() {
+    let abuse = Abuse::new("files", &json!({"open_handles": 40})).await;
+    let said = abuse.ends("handles", ErrorCode::HandleLimit).await;
+    assert!(said.contains("40"), "{said}");
+    abuse.ends("folders", ErrorCode::HandleLimit).await;
+    abuse.ends("streams", ErrorCode::HandleLimit).await;
+    abuse.ends("preopens", ErrorCode::HandleLimit).await;
+}
+
+/// Every way out of the workspace, each against a secret that lies just outside.
+#[tokio::test]
+async fn ways_out_of_the_workspace() {
+    let abuse = Abuse::new("files", &json!({})).await;
+    // The workspace is made at its first use.
+    assert!(abuse.answers("write mine text").await.starts_with("done"));
+    let outside = abuse.host.data().path().join(format!("instances/{}/chronicle", abuse.id));
+    let secret = outside.join("secret");
+    std::fs::write(&secret, "a secret").expect("written");
+    let beside = || {
+        let entries = std::fs::read_dir(&outside).expect("a folder").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = beside();
+    let absolute = secret.display();
+    abuse.answers("mkdir folder").await;
+    // What may be made as a link, and must not be followed.
+    for link in ["../secret up", "folder/../../secret through", "self self"] {
+        abuse.answers(&format!("symlink {link}")).await;
+    }
+    let refused = [
+        "read ../secret".to_owned(),
+        "read folder/../../secret".to_owned(),
+        "read ./../secret".to_owned(),
+        format!("read {absolute}"),
+        format!("read /{absolute}"),
+        "read /workspace/../secret".to_owned(),
+        "read up".to_owned(),
+        "read through".to_owned(),
+        "read self".to_owned(),
+        "write ../secret overwritten".to_owned(),
+        "write up overwritten".to_owned(),
+        "write ../new text".to_owned(),
+        "mkdir ../new".to_owned(),
+        "remove ../secret".to_owned(),
+        "stat ../secret".to_owned(),
+        "stat up".to_owned(),
+        format!("symlink {absolute} absolute"),
+        "symlink mine ../new".to_owned(),
+        "link ../secret hard".to_owned(),
+        format!("link {absolute} hard"),
+        "link mine ../new".to_owned(),
+        "follow-link up hard".to_owned(),
+        "rename ../secret got".to_owned(),
+        "rename mine ../new".to_owned(),
+        "rename folder ../new".to_owned(),
+    ];
+    for command in refused {
+        let said = abuse.client.reply(abuse.id, &command).await;
+        assert!(said.starts_with("refused "), "`{command}`: {said}");
+        assert!(!said.contains("a secret"), "`{command}`: {said}");
+    }
+    // Nor do the links lead a client of the host outside.
+    for name in ["up", "through"] {
+        let answer = abuse.client.file(abuse.id, name).await;
+        assert!(!answer.text().contains("a secret"), "{}", answer.text());
+        assert!((400..500).contains(&answer.status), "{} {}", answer.status, answer.text());
+        let answer = abuse.client.put_file(abuse.id, name, b"overwritten").await;
+        assert!(answer.status < 500, "{} {}", answer.status, answer.text());
+    }
+    assert_eq!(beside(), before);
+    assert_eq!(std::fs::read_to_string(&secret).expect("still there"), "a secret");
+    abuse.others_are_served().await;
+    assert_eq!(abuse.client.reply(abuse.id, "read mine").await, "done \"text\"");
+}
+
+#[tokio::test]
+async fn hostile_names() {
+    let abuse = Abuse::new("files", &json!({})).await;
+    for name in ["newline", "control", "bidi", "backslash", "quote", "dots", "space", "longest"] {
+        let said = abuse.answers(&format!("name {name}")).await;
+        assert!(said.starts_with("done") || said.starts_with("refused"), "{name}: {said}");
+    }
+    for name in ["too-long", "nul", "empty", "dot", "million"] {
+        let said = abuse.answers(&format!("name {name}")).await;
+        assert!(said.starts_with("refused"), "{name}: {said}");
+    }
+    // The host lists what is there, and a terminal gets none of it raw.
+    let listed = abuse.client.files(abuse.id).await;
+    assert!(listed.files.len() >= 5, "{listed:?}");
+    let cli = podium_it::Cli::new(abuse.host.data()).url(abuse.host.url());
+    let output = cli.run(&["files", "ls", &abuse.id.to_string()]).await;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(!output.stdout.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{:?}", output.stdout);
+    abuse.others_are_served().await;
+}
+
+#[tokio::test]
+async fn folders_deeper_than_any_path() {
+    let abuse = Abuse::new("files", &json!({"cpu_ms": 60_000})).await;
+    assert_eq!(abuse.answers("deep 30000").await, "done 30000");
+    // Listing and deleting go through all of them.
+    let listed = abuse.client.get(&format!("/api/v1/instances/{}/files", abuse.id)).await;
+    assert!(listed.status < 500, "{} {}", listed.status, listed.text());
+    abuse.others_are_served().await;
+    let gone = abuse.client.delete(&format!("/api/v1/instances/{}", abuse.id)).await;
+    assert!(gone.status < 300, "{} {}", gone.status, gone.text());
+    abuse.others_are_served().await;
+    let folder = abuse.host.data().path().join(format!("instances/{}", abuse.id));
+    podium_it::eventually("the folder is gone", async || (!folder.exists()).then_some(())).await;
+}
+
+#[tokio::test]
+async fn sleep_for_ever() {
+    let abuse = Abuse::new("idler", &json!({"wait_ms": 1000})).await;
+    abuse.ends("for-ever", ErrorCode::WaitLimit).await;
+    abuse.ends("block-for-ever", ErrorCode::WaitLimit).await;
+}
+
+#[tokio::test]
+async fn a_million_pollables() {
+    let abuse = Abuse::new("idler", &json!({})).await;
+    abuse.ends("pollables", ErrorCode::TableLimit).await;
+    abuse.ends("timers", ErrorCode::TableLimit).await;
+    // The same one again and again is only a long list, until each place of it counts as held.
+    assert_eq!(abuse.answers("poll 5000").await, "5000");
+    abuse.ends("poll 100000", ErrorCode::TableLimit).await;
+    abuse.ends("poll 1000000", ErrorCode::HostCallLimit).await;
+    abuse.ends("poll-nothing", ErrorCode::GuestTrap).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_only_yields() {
+    let abuse = Abuse::new("idler", &json!({"cpu_ms": 1500})).await;
+    abuse.ends("yield", ErrorCode::CpuLimit).await;
+}
+
+#[tokio::test]
+async fn tasks_that_outlive_their_answer() {
+    let abuse = Abuse::new("idler", &json!({"cpu_ms": 1500})).await;
+    assert_eq!(abuse.answers("outlive").await, "outlived");
+    assert_eq!(abuse.answers("outlive-spinning").await, "outlived");
+    let info = abuse.client.info(abuse.id).await;
+    assert_eq!(info.status, podium_wire::rest::InstanceStatus::Resting);
+}
+
+#[tokio::test]
+async fn futures_dropped_unread_and_hoarded() {
+    let abuse = Abuse::new("idler", &json!({})).await;
+    assert_eq!(abuse.answers("drop 100000").await, "dropped");
+    assert_eq!(abuse.answers("hoard 200").await, "200");
+    abuse.ends("hoard 1000000", ErrorCode::TableLimit).await;
+}
+
+#[tokio::test]
+async fn more_calls_in_flight_than_may_be() {
+    let abuse = Abuse::new("idler", &json!({})).await;
+    let codes: Value = serde_json::from_str(&abuse.answers("in-flight 300").await).expect("JSON");
+    assert_eq!(codes[ErrorCode::TooManyCalls.to_string()], 44, "{codes}");
+    assert_eq!(codes["answered"], 256, "{codes}");
+}
+
+#[tokio::test]
+async fn no_clock_tells_how_long_work_takes() {
+    let abuse = Abuse::new("idler", &json!({})).await;
+    let told = |text: String| -> Value { serde_json::from_str(&text).expect("JSON") };
+    let little = told(abuse.answers("clocks 1").await);
+    let much = told(abuse.answers("clocks 30000000").await);
+    assert_eq!(little["passed_ns"], much["passed_ns"], "{little} {much}");
+    assert!(much["passed_ns"][0].as_u64().expect("a number") < 10, "{much}");
+    // They are one clock.
+    let read = |name: &str| much[name].as_u64().expect("a number");
+    assert!(read("wall_ns") - read("monotonic_ns") < 10, "{much}");
+}
+
+#[tokio::test]
+async fn a_start_function_that_loops() {
+    let host = Host::start().await;
+    let client = host.client();
+    let neighbour = client.deployed_instance("hello").await;
+    let meanwhile = async {
+        for _ in 0..5 {
+            assert!(client.reply(neighbour, "are you well").await.contains("are you well"));
+            assert_eq!(client.get("/health").await.status, 200);
+        }
+    };
+    let (answer, ()) = tokio::join!(client.deploy(hostile("start"), None, None), meanwhile);
+    answer.refused(ErrorCode::DescribeFailed);
+    client.create(&json!({"deployment_id": "hostile-start"})).await.refused(ErrorCode::DeploymentNotFound);
+}
+
+#[tokio::test]
+async fn a_component_of_10_000_instances() {
+    let host = Host::start().await;
+    let flat = format!("(component (core module $m) {})", "(core instance (instantiate $m))".repeat(10_000));
+    let hundred = "(core instance (instantiate $m))".repeat(100);
+    let nested =
+        format!("(component (component $c (core module $m) {hundred}) {})", "(instance (instantiate $c))".repeat(100));
+    for text in [flat, nested] {
+        let answer = host.client().deploy(component::from_text(&text), Some("bad"), Some("1.0.0")).await;
+        answer.refused(ErrorCode::InvalidComponent);
+    }
+    assert_eq!(host.client().get("/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn exports_of_the_wrong_types() {
+    let host = Host::start().await;
+    let text = include_str!("hostile/wrong_types.wat");
+    let answer = host.client().deploy(component::from_text(text), Some("bad"), Some("1.0.0")).await;
+    let error = answer.refused(ErrorCode::WrongWorld);
+    for fault in ["`describe` has another type", "`on-message` has another type", "`on-init` is missing"] {
+        assert!(error.message.contains(fault), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_limits_in_force_are_shown() {
+    let host = Host::start().await;
+    let client = host.client();
+    let limits = json!({"memory_bytes": 8 << 20, "cpu_ms": 1234});
+    let answer = client.deploy(agents::with_limits("hello", &limits), None, None).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let cli = podium_it::Cli::new(host.data()).url(host.url());
+    let shown = cli.run(&["deployment", "show", "hello", "--json"]).await.json();
+    assert_eq!(shown["limits"]["memory_bytes"], 8 << 20);
+    assert_eq!(shown["limits"]["cpu_ms"], 1234);
+    assert_eq!(shown["limits"]["open_handles"], 256);
+    let said = cli.run(&["deployment", "show", "hello"]).await;
+    for (name, value) in shown["limits"].as_object().expect("limits") {
+        let printed = said.ok().lines().any(|line| line.split_whitespace().eq([name.as_str(), &value.to_string()]));
+        assert!(printed, "`{name}` is not in\n{}", said.stdout);
+    }
+}
