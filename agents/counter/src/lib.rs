@@ -23,3 +23,6 @@ impl Agent for Counter {
         cx.reply(cx.state.count.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use crate::bindings::exports::podium::agent::lifecycle::ConfigChange;
-use crate::bindings::podium::agent::{config, messages};
 use crate::delta::DeltaState;
+use crate::host::{config, messages};
 use crate::state::Document;
 use crate::updates::{self, CodeBlock, Element, FileChange, Plan, TextFinal, Usage};
 use crate::{Agent, Context, Error, Json, Result, Text, Thinking, ToolCall, ToolKind};
@@ -91,7 +91,7 @@ impl<A: Agent> Ctx<A> {
 
     /// Waits; the agent can be steered meanwhile.
     pub async fn sleep(&mut self, duration: Duration) -> Result<()> {
-        self.wait(crate::timer::wait_for(duration)).await
+        self.wait(crate::host::timer::wait_for(duration)).await
     }
 
     /// The last `count` messages of the conversation before this turn, oldest first.

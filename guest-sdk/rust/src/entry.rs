@@ -4,11 +4,10 @@
 //! commit at the end. Must never swallow an error of a hook or commit after one.
 
 use std::marker::PhantomData;
-use std::sync::Once;
 
 use crate::bindings::exports::podium::agent::lifecycle::{ConfigChange, Description, Guest, Message, ShutdownReason};
 use crate::bindings::podium::agent::types::Error as HostError;
-use crate::bindings::podium::agent::{config, state};
+use crate::host::{config, state};
 use crate::log::{self, Level};
 use crate::state::Document;
 use crate::{Agent, Change, Ctx, Error, Json, Result};
@@ -18,8 +17,15 @@ pub struct Shim<A>(PhantomData<A>);
 
 /// What every entry needs first.
 fn enter() {
-    static ONCE: Once = Once::new();
     crate::constructors::run_once();
+    // A test's panics belong to the test.
+    #[cfg(target_arch = "wasm32")]
+    log_panics();
+}
+
+#[cfg(target_arch = "wasm32")]
+fn log_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
             // `Display` of a panic is "panicked at FILE:LINE:COLUMN:\nMESSAGE".

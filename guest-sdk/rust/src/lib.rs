@@ -41,6 +41,8 @@
 //! }
 //! ```
 //!
+//! An agent's logic is tested with `cargo test` alone: see the module `testing`.
+//!
 //! Files are plain `std::fs` under `/workspace`. Each turn runs in a fresh guest: Rust variables
 //! are gone after it, `cx.state`, messages and files stay.
 //!
@@ -55,8 +57,12 @@ mod ctx;
 pub mod delta;
 mod entry;
 mod error;
+mod host;
 pub mod log;
 mod state;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+#[cfg(target_arch = "wasm32")]
 mod timer;
 pub mod updates;
 

@@ -3,16 +3,15 @@
 //! Owns the macros `trace!` … `error!`. Must never fail or wait: the host drops and counts what
 //! is too much.
 
-use crate::Json;
-use crate::bindings::podium::agent::log;
 pub use crate::bindings::podium::agent::log::Level;
+use crate::{Json, host};
 
 /// Writes one line, with fields for machines where there are some.
 ///
 /// `module` is where it comes from; the macros give the Rust module's path.
 pub fn write(level: Level, module: &str, message: &str, fields: Option<&Json>) {
     let fields = fields.map(Json::to_string);
-    log::write(level, module, message, fields.as_deref());
+    host::log::write(level, module, message, fields.as_deref());
 }
 
 /// Logs at any level: `log!(Level::Info, "{n} files")`.

@@ -3,8 +3,8 @@
 //! Owns the calls of the `state` interface. Must never write what did not change, and after a
 //! refusal never go on from a guess: the document is read again.
 
-use crate::bindings::podium::agent::state as host;
 use crate::delta::{DeltaState, Operation, Patch};
+use crate::host::state as host;
 use crate::{Context, Error, Json, Result};
 
 /// Most operations the host takes in one patch; more become one replacement of the document.

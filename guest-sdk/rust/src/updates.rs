@@ -21,7 +21,7 @@ pub(crate) fn item(kind: &str) -> String {
 
 /// Shows an element.
 pub(crate) fn emit(element: &Element) -> Result<()> {
-    host::emit(element).map_err(Error::from_host)
+    crate::host::updates::emit(element).map_err(Error::from_host)
 }
 
 /// Logs what a `Drop` cannot answer.

@@ -9,7 +9,10 @@ use anstyle::AnsiColor;
 use clap::builder::Styles;
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{build, chat, config, deploy, deployment, doctor, files, instance, logs, status, token, up};
+use crate::commands::{
+    build, chat, completions, config, deploy, deployment, doctor, files, instance, logs, man, new, status, token, top,
+    up,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -23,7 +26,8 @@ const STYLES: Styles = Styles::styled()
 #[command(name = "podium", version, styles = STYLES, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   podium up                          start a host on this machine
-  podium deploy agents/hello         build and deploy an agent
+  podium new hello                   begin an agent of your own
+  podium deploy hello                build and deploy it
   podium instance create hello       make an instance of it
   podium chat INSTANCE 'Good day'    talk to it
 
@@ -81,6 +85,7 @@ impl Global {
 pub(crate) enum Command {
     Up(up::Up),
     Token(token::Token),
+    New(new::New),
     Build(build::Build),
     Deploy(deploy::Deploy),
     /// What is deployed
@@ -98,7 +103,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(config::Config),
     Status(status::Status),
+    Top(top::Top),
     Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Reads the arguments.
@@ -165,7 +173,12 @@ mod tests {
             format!("podium config get {id}"),
             format!("podium config set {id} config.json"),
             "podium status".to_owned(),
+            "podium top --interval 2 --once".to_owned(),
             "podium doctor".to_owned(),
+            "podium new notes --dir /tmp/notes".to_owned(),
+            "podium completions zsh".to_owned(),
+            "podium man".to_owned(),
+            "podium man pages --json".to_owned(),
         ] {
             assert!(parsed(&line).is_ok(), "{line}: {:?}", parsed(&line).err().map(|error| error.to_string()));
         }
@@ -182,6 +195,8 @@ mod tests {
             "podium up --listen nowhere",
             "podium logs 0198c0de-0000-7000-8000-000000000001 --level loud",
             "podium unknown",
+            "podium completions tcsh",
+            "podium new",
         ] {
             assert!(parsed(line).is_err_and(|error| error.use_stderr()), "{line}");
         }

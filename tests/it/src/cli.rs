@@ -128,6 +128,17 @@ impl Cli {
         command.spawn().expect("podium starts")
     }
 
+    /// Starts a shell line on a terminal of its own, `$PODIUM` being the binary. What is written to its input is typed.
+    pub fn start_on_terminal(&self, line: &str) -> Child {
+        // A story that fails must not leave a terminal behind.
+        let seconds = (crate::PATIENCE * 2).as_secs().to_string();
+        let arguments = ["--foreground", &seconds, "script", "-qefc", line, "/dev/null"];
+        let mut command = self.command(std::path::Path::new("timeout"), &arguments);
+        command.env("TERM", "xterm-256color").env("PODIUM", binary());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("script, of util-linux, starts")
+    }
+
     /// Calls it on a terminal of its own and answers all that the terminal showed.
     pub async fn on_terminal(&self, arguments: &[&str]) -> Output {
         let quoted: Vec<String> = arguments.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod component;
 pub mod database;
+pub mod guide;
 pub mod host;
 pub mod socket;
 pub mod wait;

@@ -9,6 +9,7 @@ use crate::build::{self, BuildError, BuildRequest, Built, Environment};
 use crate::exit::Failure;
 use crate::output::{GOOD, size};
 use crate::progress::Progress;
+use crate::sdk;
 
 /// Build an agent into a component
 ///
@@ -60,6 +61,7 @@ pub(crate) fn for_deploy(folder: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn built(request: &BuildRequest) -> Result<Built, Failure> {
+    sdk::restore(&request.folder)?;
     let progress = Progress::spinner("building");
     build::build(request, &Environment::of_process(), &mut |line| progress.say(line)).map_err(|error| failure(&error))
 }

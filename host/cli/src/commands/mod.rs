@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod chat;
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod deploy;
 pub(crate) mod deployment;
@@ -10,8 +11,11 @@ pub(crate) mod files;
 mod input;
 pub(crate) mod instance;
 pub(crate) mod logs;
+pub(crate) mod man;
+pub(crate) mod new;
 pub(crate) mod status;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod up;
 
 use crate::args::{Cli, Command, Global};
@@ -41,6 +45,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     match cli.command {
         Command::Up(up) => up.run(context),
         Command::Token(token) => token.run(context),
+        Command::New(new) => new.run(context),
         Command::Build(build) => build.run(context),
         Command::Deploy(deploy) => deploy.run(context),
         Command::Deployment(deployment) => deployment.run(context),
@@ -50,6 +55,9 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Logs(logs) => logs.run(context),
         Command::Config(config) => config.run(context),
         Command::Status(status) => status.run(context),
+        Command::Top(top) => top.run(context),
         Command::Doctor(doctor) => doctor.run(context),
+        Command::Completions(completions) => completions.run(context),
+        Command::Man(man) => man.run(context),
     }
 }
