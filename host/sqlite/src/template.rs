@@ -18,6 +18,9 @@ const PAGE_BYTES: u32 = 2048;
 /// Where the file's header says how it is read and written: 2 means with a WAL (SQLite file format, 1.3.3).
 const WAL_FORMAT: std::ops::RangeInclusive<usize> = 18..=19;
 
+/// What is added to the name of a file that is not whole yet.
+const BEGUN: &str = ".new";
+
 /// The bytes of an empty database with a schema, in WAL mode.
 pub struct Template {
     bytes: Vec<u8>,
@@ -51,13 +54,23 @@ impl Template {
     }
 }
 
-/// Makes a new file with mode 0600 and this content; an existing one is an error.
+/// Makes a new file with mode 0600 and this content; an existing one is an error. It appears whole: a kill in the middle of
+/// a write would leave a half file, which would be taken for a whole one that is damaged. One caller a path at a time.
 pub fn create_file(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = file.write_all(content).and_then(|()| if durable { file.sync_all() } else { Ok(()) });
+    if path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let mut beside = path.to_path_buf().into_os_string();
+    beside.push(BEGUN);
+    // One that is there already was begun by a process that was killed.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let written = file
+        .write_all(content)
+        .and_then(|()| if durable { file.sync_all() } else { Ok(()) })
+        .and_then(|()| std::fs::rename(&beside, path));
     if written.is_err() {
-        // A half file would be taken for a whole one that is damaged. The first error is the one that counts.
-        drop(std::fs::remove_file(path));
+        // The first error is the one that counts.
+        drop(std::fs::remove_file(&beside));
     }
     written
 }

@@ -213,6 +213,8 @@ fn insert(database: &Database, bytes: usize) -> Result<(), SqliteError> {
 fn a_file_of_a_template_is_in_wal_mode_and_rests_as_one_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
+    // What a process left that was killed in the middle of it.
+    std::fs::write(folder.path().join("a.db.new"), "half").expect("writes");
     template().write(&path, true).expect("writes");
     assert!(template().write(&path, true).is_err(), "a file was overwritten");
     let database = Database::open(&path, Synchronous::Full).expect("opens");

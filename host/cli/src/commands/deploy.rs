@@ -41,10 +41,12 @@ pub(crate) struct Deploy {
 
 impl Deploy {
     pub(crate) fn run(self, context: Context<'_>) -> Result<(), Failure> {
-        let client = context.client()?;
+        // A wrong address is better said before a build.
+        drop(context.client()?);
         let meta = std::fs::metadata(&self.source).map_err(|error| input::unreadable(&self.source, &error))?;
         let file = if meta.is_dir() { build::for_deploy(&self.source)? } else { self.source.clone() };
-        let deployed = block_on(self.upload(&client, &file))?;
+        // The token is read here: a host that was started just before the build has written it by now.
+        let deployed = block_on(self.upload(&context.client()?, &file))?;
         if context.output.is_json() {
             return context.output.json(&deployed);
         }
