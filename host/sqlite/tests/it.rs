@@ -14,11 +14,13 @@ struct Counting {
     /// Given by a job; its last clone dies with the slot.
     alive: Option<Arc<AtomicUsize>>,
     tidied: Option<Arc<AtomicUsize>>,
+    overdue: bool,
 }
 
 impl Slot for Counting {
     fn upkeep(&self) -> Upkeep {
         match &self.tidied {
+            _ if self.overdue => Upkeep::Overdue,
             Some(tidied) if tidied.load(Ordering::SeqCst) == 0 => Upkeep::Due,
             _ => Upkeep::Done,
         }
@@ -28,6 +30,7 @@ impl Slot for Counting {
         if let Some(tidied) = &self.tidied {
             tidied.fetch_add(1, Ordering::SeqCst);
         }
+        self.overdue = false;
     }
 }
 
@@ -158,6 +161,19 @@ async fn what_was_put_off_is_done_without_a_caller() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("never tidied");
+}
+
+#[tokio::test]
+async fn what_is_overdue_is_done_before_the_next_job() {
+    let tidied = Arc::new(AtomicUsize::new(0));
+    let slots: Slots<Counting> = Slots::new("test", 10);
+    let shared = Arc::clone(&tidied);
+    let seen = slots.run(1, move |slot: &mut Counting| (slot.overdue, slot.tidied) = (true, Some(shared)));
+    seen.await.expect("runs");
+    // Whoever comes first, a tidying thread or the job: the job finds it done.
+    let (count, overdue) =
+        slots.run(1, move |slot: &mut Counting| (tidied.load(Ordering::SeqCst), slot.overdue)).await.expect("runs");
+    assert_eq!((count, overdue), (1, false));
 }
 
 #[tokio::test]

@@ -45,12 +45,8 @@ impl Top {
                 return print(output, &client, &first);
             }
             let every = Duration::from_secs(self.interval);
-            let mut stop = Stop::new()?;
-            if output.is_json() || !output.is_terminal() {
-                stream(output, &client, window, first, every, &mut stop).await
-            } else {
-                live(output, &client, window, first, every, &mut stop).await
-            }
+            let watch = Watch { output, client: &client, window, every, stop: Stop::new()? };
+            if output.is_json() || !output.is_terminal() { watch.stream(first).await } else { watch.live(first).await }
         })
     }
 }
@@ -77,53 +73,50 @@ impl Stop {
     }
 }
 
-/// Shows one frame after the other on a screen of its own.
-async fn live(
-    output: &Output,
-    client: &Client,
-    mut window: Window,
-    mut frame: Frame,
+/// Looks again and again, until it is asked to stop.
+struct Watch<'a> {
+    output: &'a Output,
+    client: &'a Client,
+    window: Window,
     every: Duration,
-    stop: &mut Stop,
-) -> Result<(), Failure> {
-    let mut screen = Screen::enter()?;
-    loop {
-        let (width, height) = Screen::size();
-        screen.show(&output.styled(frame.lines(client.address(), width, height)))?;
-        let pause = tokio::time::sleep(every);
-        tokio::pin!(pause);
-        loop {
-            tokio::select! {
-                () = &mut pause => break,
-                () = stop.asked() => return Ok(()),
-                key = screen.key() => if key == b'q' || key == b'Q' {
-                    return Ok(());
-                },
-            }
-        }
-        tokio::select! {
-            sample = look(client) => frame = window.add(sample?),
-            () = stop.asked() => return Ok(()),
-        }
-    }
+    stop: Stop,
 }
 
-/// Prints one frame after the other into a pipe.
-async fn stream(
-    output: &Output,
-    client: &Client,
-    mut window: Window,
-    mut frame: Frame,
-    every: Duration,
-    stop: &mut Stop,
-) -> Result<(), Failure> {
-    loop {
-        print(output, client, &frame)?;
-        tokio::select! {
-            () = tokio::time::sleep(every) => {}
-            () = stop.asked() => return Ok(()),
+impl Watch<'_> {
+    /// Shows one frame after the other on a screen of its own.
+    async fn live(mut self, mut frame: Frame) -> Result<(), Failure> {
+        let mut screen = Screen::enter()?;
+        loop {
+            let (width, height) = Screen::size();
+            screen.show(&self.output.styled(frame.lines(self.client.address(), width, height)))?;
+            let pause = tokio::time::sleep(self.every);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    () = self.stop.asked() => return Ok(()),
+                    key = screen.key() => if key == b'q' || key == b'Q' {
+                        return Ok(());
+                    },
+                }
+            }
+            tokio::select! {
+                sample = look(self.client) => frame = self.window.add(sample?),
+                () = self.stop.asked() => return Ok(()),
+            }
         }
-        frame = window.add(look(client).await?);
+    }
+
+    /// Prints one frame after the other into a pipe.
+    async fn stream(mut self, mut frame: Frame) -> Result<(), Failure> {
+        loop {
+            print(self.output, self.client, &frame)?;
+            tokio::select! {
+                () = tokio::time::sleep(self.every) => {}
+                () = self.stop.asked() => return Ok(()),
+            }
+            frame = self.window.add(look(self.client).await?);
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The owner of one instance: one task, one inbox of commands, one turn at a time.
 //!
 //! Owns the instance's committed values in memory while it is active; the databases are the truth. Everything that
-//! changes an instance passes here, in order. It runs on threads that may block, and
-//! blocks for its own commits only: guests and files have tasks of their own.
+//! changes an instance passes here, in order. It runs on threads that may block, and blocks for its own commits only. Must
+//! never run a guest or touch a workspace in its own task.
 
 mod commands;
 mod config;

@@ -385,6 +385,7 @@ async fn exports_of_the_wrong_types() {
     for fault in ["`describe` has another type", "`on-message` has another type", "`on-init` is missing"] {
         assert!(error.message.contains(fault), "{error:?}");
     }
+    assert_eq!(host.client().get("/health").await.status, 200);
 }
 
 #[tokio::test]
