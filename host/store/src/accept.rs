@@ -52,7 +52,7 @@ pub enum AcceptError {
 }
 
 /// The hash by which bodies are compared.
-fn body_hash(hashed: &str) -> [u8; 32] {
+pub(crate) fn body_hash(hashed: &str) -> [u8; 32] {
     *blake3::hash(hashed.as_bytes()).as_bytes()
 }
 

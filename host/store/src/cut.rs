@@ -17,6 +17,7 @@ use crate::inbox;
 use crate::rows::{CutKind, Word};
 use crate::schema::Templates;
 use crate::slot::{Head, Open};
+use crate::steer;
 use crate::turn::{changed_one, write_stopped};
 
 /// Everything that becomes true at once.
@@ -100,6 +101,7 @@ impl Open {
             if request.updates.is_empty() { (None, None) } else { (Some(self.head.last_seq + 1), Some(next.last_seq)) };
         let made = CutMade { cut: next.cut, first_seq, last_seq, last_message_seq: next.last_message_seq };
         let (head, needless) = (&self.head, self.ops_needless);
+        let steered = request.turn.filter(|_| self.steers_wait);
         self.messages.transaction(|connection| {
             write_cut(connection, request, &next, &made)?;
             write_rows(connection, request, head, made.cut)?;
@@ -111,10 +113,16 @@ impl Open {
             if let Some(needless) = needless {
                 connection.prepare_cached("DELETE FROM ops WHERE cut <= ?1")?.execute([needless])?;
             }
+            if let Some(turn) = steered {
+                steer::consume(connection, turn, made.cut)?;
+            }
             inbox::prune(connection, made.cut, head.last_inbox_seq, request.at)
         })?;
         self.head = next;
         self.ops_needless = None;
+        if steered.is_some() {
+            self.steers_wait = false;
+        }
         if snapshot {
             self.snapshot_unsynced = Some(made.cut);
         }

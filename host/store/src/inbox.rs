@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::StoreError;
 use crate::rows::{RowKind, RowStatus, Word};
 use crate::slot::Open;
+use crate::steer;
 
 /// How long an id is remembered at least: a client that retries for a week is answered the same.
 pub const INBOX_IDS_MS: u64 = 7 * 24 * 60 * 60 * 1000;
@@ -85,11 +86,10 @@ impl Open {
     }
 
     pub(crate) fn find(&mut self, id: &str) -> Result<Vec<Found>, StoreError> {
-        let mut select = self
-            .messages
-            .connection()
-            .prepare_cached("SELECT seq, sender, status, attempts, kind, body FROM inbox WHERE id = ?1 ORDER BY seq")?;
-        let rows = select.query_map([id], |row| {
+        let mut select = self.messages.connection().prepare_cached(
+            "SELECT seq, sender, status, attempts, kind, body FROM inbox WHERE id = ?1 AND kind <> ?2 ORDER BY seq",
+        )?;
+        let rows = select.query_map([id, steer::KIND], |row| {
             Ok(Found {
                 inbox_seq: row.get(0)?,
                 sender: row.get(1)?,

@@ -19,6 +19,7 @@ use crate::logs::{LogQuery, NewLogLine};
 use crate::paths::Paths;
 use crate::recover::Recovered;
 use crate::slot::Open;
+use crate::steer::{NewSteer, SteerRow};
 use crate::store::Shared;
 use crate::turn::TurnStart;
 
@@ -68,6 +69,16 @@ impl InstanceStore {
     /// Makes a row of the inbox durable (FULL), or finds it there already.
     pub async fn accept(&self, row: NewRow) -> Result<Accepted, AcceptError> {
         self.run(move |_, open| open.accept(&row)).await.map_err(AcceptError::Store)?
+    }
+
+    /// Makes a steer durable (FULL), or finds it there already; none when it is new and has no turn.
+    pub async fn accept_steer(&self, steer: NewSteer) -> Result<Option<Accepted>, AcceptError> {
+        self.run(move |_, open| open.accept_steer(&steer)).await.map_err(AcceptError::Store)?
+    }
+
+    /// The steers of a turn without a cut, in order.
+    pub async fn steers(&self, turn: u64) -> Result<Vec<SteerRow>, StoreError> {
+        self.run(move |_, open| open.steers(turn)).await
     }
 
     /// Writes the start of an attempt and the count of attempts (NORMAL: a power cut may forget it, a crash of the host

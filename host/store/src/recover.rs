@@ -12,6 +12,7 @@ use crate::error::StoreError;
 use crate::rows::{CutKind, RowKind, RowStatus, Word};
 use crate::schema::Templates;
 use crate::slot::Open;
+use crate::steer;
 
 /// An instance as its last cut left it.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,9 +132,9 @@ impl Open {
         let mut select = self.messages.connection().prepare_cached(
             "SELECT i.seq, i.sender, i.id, i.kind, i.body, i.at, i.attempts, i.status,
                  t.turn, t.turn_id, t.attempt, t.base_cut, t.seed, t.started
-             FROM inbox i LEFT JOIN turns t ON t.turn = i.turn WHERE i.status <> 'done' ORDER BY i.seq",
+             FROM inbox i LEFT JOIN turns t ON t.turn = i.turn WHERE i.status <> 'done' AND i.kind <> ?1 ORDER BY i.seq",
         )?;
-        let rows = select.query_map([], |row| {
+        let rows = select.query_map([steer::KIND], |row| {
             let turn = match row.get::<_, Option<u64>>(8)? {
                 Some(turn) => Some(OpenTurn {
                     turn,

@@ -51,6 +51,8 @@ pub(crate) struct Open {
     pub(crate) snapshot_unsynced: Option<u64>,
     /// Redo operations up to this cut are no longer needed.
     pub(crate) ops_needless: Option<u64>,
+    /// The running turn may have steers, which its cut has to consume.
+    pub(crate) steers_wait: bool,
 }
 
 /// What is known of `state.db`.
@@ -133,6 +135,7 @@ impl Open {
             agent: None,
             snapshot_unsynced: None,
             ops_needless: None,
+            steers_wait: true,
         })
     }
 

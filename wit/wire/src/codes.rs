@@ -96,6 +96,8 @@ codes! {
     3017 TooManyInstances "too_many_instances" 429 true "Delete instances that are not needed.";
     3018 RevisionConflict "revision_conflict" 409 false "Read the configuration again and repeat the change.";
     3019 Busy "busy" 429 true "The instance has too many requests waiting; try again in a moment.";
+    3025 NotSteerable "not_steerable" 409 false "The agent has no `on-steer`; send a message, or interrupt the turn.";
+    3026 TooManySteers "too_many_steers" 429 true "Wait until the agent has taken in what was said, or interrupt the turn.";
     // 4xxx: how a turn ended.
     4001 GuestTrap "guest_trap" 500 false "The agent crashed; its log has the trace.";
     4002 GuestError "guest_error" 500 false "The agent answered with an error.";

@@ -110,6 +110,14 @@ pub enum ClientFrame {
         /// What is said.
         content: MessageContent,
     },
+    /// A word into the running turn.
+    Steer {
+        /// Its id, for safe repetition; the server makes one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// What is said.
+        content: MessageContent,
+    },
     /// Ends the running turn.
     Interrupt {},
     /// Asks for updates from a place on.

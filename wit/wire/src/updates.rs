@@ -95,6 +95,9 @@ catalogue! {
     PlanRevised "plan.revised" Durable [] "plan" "The plan as it is now.";
     Usage "usage" Durable [] "model?, input, output, cached, reasoning" "Tokens that a model used.";
     StateDelta "state.delta" Durable ["state_delta"] "version, patch" "A JSON Patch was applied to the state.";
+    SteerDelivered "steer.delivered" Durable [] "id, text" "The agent was given a word into its running turn.";
+    SteerFailed "steer.failed" Durable [] "id, error" "The agent answered such a word with an error; its turn goes on.";
+    SteerUndelivered "steer.undelivered" Durable [] "id" "The turn ended before the agent could be given such a word.";
     StreamEnd "stream_end" Durable ["complete", "stream_complete"] "text" "The turn is over; its text as a whole.";
     Error "error" Durable [] "code, message, hint?, retryable" "The turn ended without its effects.";
     ConfigChanged "config.changed" Durable [] "revision" "The configuration has a new revision.";
@@ -213,6 +216,9 @@ bodies! {
     PlanRevised(PlanContent),
     Usage(Usage),
     StateDelta(StateDelta),
+    SteerDelivered(SteerDelivered),
+    SteerFailed(SteerFailed),
+    SteerUndelivered(SteerUndelivered),
     StreamEnd(StreamEnd),
     Error(WireError),
     ConfigChanged(ConfigChanged),
@@ -479,6 +485,31 @@ pub struct StateDelta {
     pub version: u64,
     /// The RFC 6902 operations, an array.
     pub patch: serde_json::Value,
+}
+
+/// Content of `steer.delivered`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SteerDelivered {
+    /// The steer's id.
+    pub id: String,
+    /// What was said.
+    pub text: String,
+}
+
+/// Content of `steer.failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SteerFailed {
+    /// The steer's id.
+    pub id: String,
+    /// What the agent answered.
+    pub error: WireError,
+}
+
+/// Content of `steer.undelivered`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SteerUndelivered {
+    /// The steer's id.
+    pub id: String,
 }
 
 /// Content of `stream_end`.

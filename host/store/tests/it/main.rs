@@ -6,3 +6,4 @@ mod lifecycle;
 mod properties;
 mod recovery;
 mod speed;
+mod steers;

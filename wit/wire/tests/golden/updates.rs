@@ -5,9 +5,10 @@ use podium_wire::error::WireError;
 use podium_wire::rest::InstanceStatus;
 use podium_wire::updates::{
     CodeBlock, ConfigChanged, CutMade, EventType, FileChange, FileChangeKind, Item, ItemText, Lagged, MessageAccepted,
-    OpenItem, Plan, PlanContent, PlanStep, PlanStepRef, Reset, StateDelta, StatusChange, StatusEvent, StepStatus,
-    StreamEnd, StreamStart, TerminalComplete, TerminalStream, ToolCall, ToolCallDelta, ToolCallStart, ToolError,
-    ToolKind, ToolResult, TurnKind, TurnRestarted, TurnSnapshot, Update, UpdateBody, Usage,
+    OpenItem, Plan, PlanContent, PlanStep, PlanStepRef, Reset, StateDelta, StatusChange, StatusEvent, SteerDelivered,
+    SteerFailed, SteerUndelivered, StepStatus, StreamEnd, StreamStart, TerminalComplete, TerminalStream, ToolCall,
+    ToolCallDelta, ToolCallStart, ToolError, ToolKind, ToolResult, TurnKind, TurnRestarted, TurnSnapshot, Update,
+    UpdateBody, Usage,
 };
 use serde_json::json;
 
@@ -108,6 +109,19 @@ fn body(kind: EventType) -> UpdateBody {
             version: 3,
             patch: json!([{"op": "replace", "path": "/count", "value": 3}]),
         }),
+        EventType::SteerDelivered => {
+            UpdateBody::SteerDelivered(SteerDelivered { id: "s-1".into(), text: "Only the first two.".into() })
+        }
+        EventType::SteerFailed => UpdateBody::SteerFailed(SteerFailed {
+            id: "s-1".into(),
+            error: WireError {
+                code: "no_such_step".into(),
+                message: "no such step".into(),
+                hint: None,
+                retryable: false,
+            },
+        }),
+        EventType::SteerUndelivered => UpdateBody::SteerUndelivered(SteerUndelivered { id: "s-1".into() }),
         EventType::StreamEnd => UpdateBody::StreamEnd(StreamEnd { text: "Hello, world.".into() }),
         EventType::Error => UpdateBody::Error(WireError::new(ErrorCode::GuestTrap, "the agent panicked")),
         EventType::ConfigChanged => UpdateBody::ConfigChanged(ConfigChanged { revision: 2 }),

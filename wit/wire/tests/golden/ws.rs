@@ -47,6 +47,7 @@ fn server_name(frame: &ServerFrame) -> &'static str {
 fn client_name(frame: &ClientFrame) -> &'static str {
     match frame {
         ClientFrame::ProcessMessage { .. } => "process_message",
+        ClientFrame::Steer { .. } => "steer",
         ClientFrame::Interrupt {} => "interrupt",
         ClientFrame::Subscribe(_) => "subscribe",
         ClientFrame::Ping { .. } => "ping",
@@ -81,6 +82,7 @@ pub(crate) fn server() -> Vec<Sample> {
 pub(crate) fn client() -> Vec<Sample> {
     let frames = [
         ClientFrame::ProcessMessage { id: Some("m-1".into()), content: content() },
+        ClientFrame::Steer { id: Some("s-1".into()), content: content() },
         ClientFrame::Interrupt {},
         ClientFrame::Subscribe(Subscribe { after_seq: 10, turn_id: Some(TURN.into()), attempt: Some(1), n: Some(3) }),
         ClientFrame::Ping { id: Some("p-1".into()) },
@@ -101,6 +103,7 @@ fn optional_fields_may_be_left_out_and_unknown_ones_are_refused() {
         r#"{"type":"process_message","content":{"text":"x"}}"#,
         r#"{"type":"subscribe","after_seq":0}"#,
         r#"{"type":"ping"}"#,
+        r#"{"type":"steer","content":{"text":"x"}}"#,
         r#"{"type":"interrupt"}"#,
     ] {
         assert!(serde_json::from_str::<ClientFrame>(text).is_ok(), "{text} was refused");
@@ -109,6 +112,7 @@ fn optional_fields_may_be_left_out_and_unknown_ones_are_refused() {
         r#"{"type":"dance"}"#,
         r#"{"content":{"text":"x"}}"#,
         r#"{"type":"process_message"}"#,
+        r#"{"type":"steer"}"#,
         r#"{"type":"process_message","content":{"text":"x","colour":"red"}}"#,
         r#"{"type":"subscribe","after_seq":-1}"#,
     ] {
