@@ -13,6 +13,7 @@ pub mod log;
 pub mod messages;
 pub mod ports;
 pub mod state;
+pub mod steer;
 pub mod turn;
 pub mod updates;
 

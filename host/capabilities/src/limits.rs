@@ -62,6 +62,13 @@ pub const HOSTCALL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Log of a turn; what comes after is dropped and counted.
 pub const LOG_BYTES_MAX: u64 = MIB;
 
+/// Steers of one turn that wait for the agent or that it is taking in: each such hook holds memory of the guest.
+pub const STEERS_PENDING_MAX: usize = 32;
+/// Steers of one turn in all: each is a row that its cut consumes, and all are given again after a crash.
+pub const STEERS_MAX: usize = 256;
+/// Bytes of all steers of one turn, as JSON: held in memory until the cut, as its output is.
+pub const STEER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// The limits of a turn, every one set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -261,6 +268,9 @@ mod tests {
             ("host resources held", RESOURCES_MAX as u64),
             ("bytes of one host call", HOSTCALL_BYTES_MAX as u64),
             ("log of a turn, bytes", LOG_BYTES_MAX),
+            ("steers of a turn that wait", STEERS_PENDING_MAX as u64),
+            ("steers of a turn", STEERS_MAX as u64),
+            ("bytes of a turn's steers", STEER_BYTES_MAX as u64),
         ];
         let rows = settable
             .iter()

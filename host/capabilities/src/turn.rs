@@ -21,6 +21,7 @@ use crate::error::CallError;
 use crate::limits::{LimitReached, Limits};
 use crate::log::LogBudget;
 use crate::ports::Ports;
+use crate::steer::Heard;
 use crate::updates::OpenTexts;
 
 /// What an attempt starts from.
@@ -84,6 +85,8 @@ pub struct TurnOutput {
     pub texts: Vec<String>,
     /// The texts joined by an empty line: what `stream_end` says.
     pub text: String,
+    /// The steers that the agent was given, in order.
+    pub heard: Vec<Heard>,
     /// The last `n` of the attempt.
     pub last_n: u64,
 }
@@ -104,6 +107,7 @@ pub(crate) struct Work {
     durable: Vec<DurableUpdate>,
     pub(crate) open: OpenTexts,
     pub(crate) texts: Vec<String>,
+    pub(crate) heard: Vec<Heard>,
     pub(crate) state: Document,
     pub(crate) state_version: u64,
     pub(crate) patches: Vec<Value>,
@@ -146,6 +150,7 @@ impl Turn {
             durable: Vec::new(),
             open: OpenTexts::default(),
             texts: Vec::new(),
+            heard: Vec::new(),
             state: Document::new(Arc::clone(&spec.state)),
             state_version: spec.state_version,
             patches: Vec::new(),
@@ -239,6 +244,7 @@ impl Turn {
                 state_version: work.state_version,
                 text: work.texts.join("\n\n"),
                 texts: std::mem::take(&mut work.texts),
+                heard: std::mem::take(&mut work.heard),
                 last_n: work.n,
             }
         };
@@ -266,6 +272,10 @@ impl Turn {
             state_version: self.0.spec.state_version,
             texts: Vec::new(),
             text: String::new(),
+            heard: std::mem::take(&mut work.heard)
+                .into_iter()
+                .map(|heard| Heard { texts_before: 0, ..heard })
+                .collect(),
             last_n: work.n,
         }
     }
@@ -295,6 +305,19 @@ impl Turn {
     pub(crate) fn with_work<R>(&self, change: impl FnOnce(&mut Work) -> Result<R, CallError>) -> Result<R, CallError> {
         let mut work = lock(&self.0.work);
         if work.closed { Err(CallError::Closed) } else { change(&mut work) }
+    }
+
+    /// Shows an update of the host's own, unless the attempt is closed; `note` keeps what the cut needs of it.
+    pub(crate) fn show_own(&self, body: &UpdateBody, note: impl FnOnce(&mut Work)) {
+        let mut sent = Vec::new();
+        let shown = self.with_work(|work| {
+            work.show(self, body, &mut sent);
+            note(work);
+            Ok(())
+        });
+        if shown.is_ok() {
+            self.send(sent);
+        }
     }
 
     /// Hands updates over, outside of every lock.

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::gate::{Arrival, Gate, Issued, Next, Polled, Rule};
 use crate::meter::{Meter, Ticker};
+use crate::steer::Steers;
 use crate::stop::{StopReason, StopSignal};
 
 /// How long a quiescent guest without any pending call is waited for when it has opened files: a file operation
@@ -50,6 +51,8 @@ pub(crate) struct Driver<'a> {
     /// Lets a number of guests compute at once, first come first served.
     pub(crate) polls: &'a Semaphore,
     pub(crate) stop: &'a StopSignal,
+    /// Where steers come from, when the turn can be steered.
+    pub(crate) steers: Option<&'a Steers>,
     /// True once the guest has opened its workspace.
     pub(crate) uses_files: &'a AtomicBool,
     pub(crate) wall: Duration,
@@ -93,6 +96,7 @@ struct Times {
 #[derive(Default)]
 struct Effects {
     out: FuturesUnordered<Issued>,
+    steers: Option<Steers>,
     arrived: VecDeque<Box<dyn Arrival>>,
 }
 
@@ -101,6 +105,9 @@ impl Effects {
     fn poll(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(arrival)) = self.out.poll_next_unpin(cx) {
             self.arrived.extend(arrival);
+        }
+        if let Some(steers) = &self.steers {
+            self.arrived.extend(steers.poll_arrivals(cx));
         }
     }
 }
@@ -114,7 +121,7 @@ impl Driver<'_> {
         let guest_waker = Arc::new(GuestWaker::default());
         let waker = Waker::from(Arc::clone(&guest_waker));
         let mut rule = Rule::default();
-        let mut effects = Effects::default();
+        let mut effects = Effects { steers: self.steers.cloned(), ..Effects::default() };
         let mut times = Times { mark: self.clock.monotonic(), wall: Duration::ZERO, wait: Duration::ZERO };
         loop {
             // Never closed, so that there is always a permit to wait for.
@@ -133,7 +140,7 @@ impl Driver<'_> {
             }
             // A journal is written ahead here: first the records of this poll, then their effects leave.
             effects.out.extend(self.gate.take_outbox());
-            if !effects.out.is_empty() {
+            if !effects.out.is_empty() || effects.steers.is_some() {
                 poll_fn(|cx| {
                     effects.poll(cx);
                     Poll::Ready(())
@@ -143,7 +150,9 @@ impl Driver<'_> {
             self.check(&times)?;
             let polled =
                 Polled { woken: guest_waker.woken.load(Ordering::Acquire), ticked: self.meter.yields() != ticks };
-            match rule.after_poll(polled, !effects.arrived.is_empty(), self.gate.is_waiting()) {
+            // A guest that can be steered may wait for just that.
+            let pending = self.gate.is_waiting() || self.steers.is_some_and(Steers::are_open);
+            match rule.after_poll(polled, !effects.arrived.is_empty(), pending) {
                 Next::Poll => {}
                 Next::Pause => tokio::task::yield_now().await,
                 Next::Release => self.release(&mut rule, &mut effects),

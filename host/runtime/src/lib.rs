@@ -18,6 +18,7 @@ mod linker;
 mod load;
 mod meter;
 mod runtime;
+mod steer;
 mod stop;
 mod world;
 
@@ -25,4 +26,5 @@ pub use code_cache::CacheError;
 pub use engine::EngineError;
 pub use load::{Agent, LoadError};
 pub use runtime::{Call, ConfigChange, Runtime, RuntimeConfig, StartError, TurnEnd};
+pub use steer::Steers;
 pub use stop::{StopHandle, StopReason, StopSignal, stop_pair};

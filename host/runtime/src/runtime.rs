@@ -31,6 +31,7 @@ use crate::guest::{self, GuestParts, GuestState};
 use crate::host::stdio::Stdio;
 use crate::load::{Agent, Loader};
 use crate::meter::{Meter, Ticker};
+use crate::steer::{Hook, Steers};
 use crate::stop::{StopSignal, stop_pair};
 
 /// Processor time of `describe`: it only says what is known when the agent is built.
@@ -152,8 +153,21 @@ impl Runtime {
     /// Begins one hook of a turn in a fresh guest, as a task of its own on the threads that may block; the future answers how
     /// it ended. Dropping it ends the guest.
     pub fn run(&self, agent: &Arc<Agent>, turn: Turn, call: Call, stop: StopSignal) -> BoxFuture<'static, TurnEnd> {
+        self.run_steered(agent, turn, call, stop, None)
+    }
+
+    /// The same, with the steers that reach the hook while it waits. Such a guest may wait for nothing but a steer.
+    pub fn run_steered(
+        &self,
+        agent: &Arc<Agent>,
+        turn: Turn,
+        call: Call,
+        stop: StopSignal,
+        steers: Option<Steers>,
+    ) -> BoxFuture<'static, TurnEnd> {
         let (shared, agent) = (Arc::clone(&self.shared), Arc::clone(agent));
-        let ended = self.threads.run("turn", async move { shared.turn(&agent, turn, call, stop).await }).finished();
+        let turn = async move { shared.turn(&agent, turn, call, stop, steers).await };
+        let ended = self.threads.run("turn", turn).finished();
         let failed = || TurnEnd::Failed(WireError::new(ErrorCode::Internal, "the host failed while it ran the agent"));
         // Boxed here, so that the engine's generic code is compiled in this crate only.
         ended.map(move |ended| ended.unwrap_or_else(failed)).boxed()
@@ -181,13 +195,13 @@ impl Runtime {
 }
 
 impl Shared {
-    async fn turn(&self, agent: &Agent, turn: Turn, call: Call, stop: StopSignal) -> TurnEnd {
+    async fn turn(&self, agent: &Agent, turn: Turn, call: Call, stop: StopSignal, steers: Option<Steers>) -> TurnEnd {
         let export = match Export::try_from(call) {
             Ok(export) => export,
             Err(error) => return TurnEnd::Failed(error),
         };
         let limits = turn.limits().clone();
-        match self.call(agent, Some(turn), &limits, stop, export).await {
+        match self.call(agent, Some(turn), &limits, stop, export, steers).await {
             Ok(Answer::Done(Ok(()))) => TurnEnd::Completed,
             Ok(Answer::Done(Err(error))) => TurnEnd::Failed(guest_error(error)),
             Ok(Answer::Description(_)) => TurnEnd::Failed(WireError::new(ErrorCode::Internal, "no hook was called")),
@@ -199,7 +213,7 @@ impl Shared {
     async fn describe(&self, agent: &Agent) -> Result<lifecycle::Description, End> {
         let limits = Limits { cpu: DESCRIBE_CPU, wall: DESCRIBE_WALL, wait: DESCRIBE_WALL, ..Limits::default() };
         let (_handle, stop) = stop_pair();
-        match self.call(agent, None, &limits, stop, Export::Describe).await? {
+        match self.call(agent, None, &limits, stop, Export::Describe, None).await? {
             Answer::Description(said) => Ok(said),
             Answer::Done(_) => Err(End::Failed(WireError::new(ErrorCode::Internal, "a hook was called"))),
         }
@@ -213,6 +227,7 @@ impl Shared {
         limits: &Limits,
         stop: StopSignal,
         export: Export,
+        steers: Option<Steers>,
     ) -> Result<Answer, End> {
         let _room = tokio::select! {
             room = self.guests.acquire() => room,
@@ -236,7 +251,8 @@ impl Shared {
             let guest = async {
                 let instance = agent.pre().instantiate_async(&mut store).await?;
                 let exports = instance.podium_agent_lifecycle();
-                store.run_concurrent(async |accessor| export.call(exports, accessor).await).await?
+                let (turn, steers) = (turn.as_ref(), steers.as_ref());
+                store.run_concurrent(async |accessor| export.steered(exports, accessor, turn, steers).await).await?
             };
             let driver = Driver {
                 turn: turn.as_ref(),
@@ -246,6 +262,7 @@ impl Shared {
                 ticker: &self.ticker,
                 polls: &self.polls,
                 stop: &stop,
+                steers: steers.as_ref(),
                 uses_files: &uses_files,
                 wall: limits.wall,
                 wait: limits.wait,
@@ -293,6 +310,38 @@ impl TryFrom<Call> for Export {
 }
 
 impl Export {
+    /// Calls the export, and `on-steer` beside it for each steer that is released.
+    async fn steered(
+        self,
+        exports: &lifecycle::Guest,
+        accessor: &Accessor<GuestState>,
+        turn: Option<&Turn>,
+        steers: Option<&Steers>,
+    ) -> wasmtime::Result<Answer> {
+        let (Some(turn), Some(steers)) = (turn, steers) else { return self.call(exports, accessor).await };
+        let start = |message: Message| -> Hook<'_, _, wasmtime::Error> {
+            turn.steer_delivered(&message);
+            let id = message.id.clone();
+            // The host checks attachments before it accepts a steer.
+            let message = convert::types::message(message)
+                .map_err(|error| WireError::new(ErrorCode::BadRequest, error.to_string()));
+            Box::pin(async move {
+                let answer = match message {
+                    Ok(message) => exports.call_on_steer(accessor, message).await?.map_err(guest_error),
+                    Err(error) => Err(error),
+                };
+                Ok((id, answer))
+            })
+        };
+        let ended = |(id, answer): (String, Result<(), WireError>)| {
+            if let Err(error) = answer {
+                turn.steer_failed(&id, error);
+            }
+        };
+        let is_good = |answer: &Answer| matches!(answer, Answer::Done(Ok(())));
+        steers.beside(self.call(exports, accessor), is_good, start, ended).await
+    }
+
     async fn call(self, exports: &lifecycle::Guest, accessor: &Accessor<GuestState>) -> wasmtime::Result<Answer> {
         Ok(match self {
             Self::Describe => Answer::Description(exports.call_describe(accessor).await?),
