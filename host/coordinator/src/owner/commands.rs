@@ -10,6 +10,7 @@ use podium_wire::rest::{ConfigDocument, InstanceInfo, InstanceStatus, MessageRec
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
+use super::steer::SteerAck;
 use crate::error::Error;
 use crate::files::FileChange;
 use crate::hub::{Client, Hub};
@@ -69,6 +70,8 @@ pub enum Command {
     FlushLogs(Reply<()>),
     /// Accepts a message.
     Accept(Incoming, Ack),
+    /// Accepts a steer.
+    Steer(Incoming, SteerAck),
     /// Answers everything that fits on a page; the `ws_url` is the route's.
     Info(Reply<InstanceInfo>),
     /// Answers the committed state.
@@ -109,6 +112,7 @@ impl Command {
             Self::Open(reply) => drop(reply.send(Err(error))),
             Self::Accept(_, Ack::Reply(reply)) => drop(reply.send(Err(error))),
             Self::Accept(_, Ack::Client(client)) => Hub::reply_error(&client, error.into()),
+            Self::Steer(_, ack) => ack.refuse(error),
             Self::Info(reply) => drop(reply.send(Err(error))),
             Self::State(reply) => drop(reply.send(Err(error))),
             Self::Config(reply) | Self::SetConfig { reply, .. } => drop(reply.send(Err(error))),

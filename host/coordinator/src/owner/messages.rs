@@ -46,18 +46,8 @@ impl Owner {
         if self.core.stopped {
             return Err(Error::coded(ErrorCode::InstanceStopped, "the instance is stopped"));
         }
-        let message = Message {
-            id: incoming.id,
-            text: incoming.content.text,
-            role: Role::User,
-            attachments: incoming.content.attachments,
-            origin: Origin {
-                tenant_id: crate::auth::LOCAL_TENANT.to_owned(),
-                role: crate::auth::LOCAL_ROLE.to_owned(),
-                channel: incoming.channel.to_owned(),
-            },
-        };
-        self.insert(incoming.sender, &message).await
+        let sender = incoming.sender.clone();
+        self.insert(sender, &said(incoming)).await
     }
 
     /// Writes a message's row and queues it, or finds the one that was written before.
@@ -113,7 +103,7 @@ impl Owner {
         Ok((told, outcome))
     }
 
-    fn inbox_max(&self) -> usize {
+    pub(super) fn inbox_max(&self) -> usize {
         let limit = self.agent.as_ref().map_or(u64::MAX, |agent| agent.limits.inbox);
         usize::try_from(limit).unwrap_or(usize::MAX)
     }
@@ -196,12 +186,27 @@ impl Owner {
 /// Retries of one message: a person's patience, and the bound of a search.
 const RETRIES_MAX: u32 = 1000;
 
+/// What came in as the agent gets it.
+pub(super) fn said(incoming: Incoming) -> Message {
+    Message {
+        id: incoming.id,
+        text: incoming.content.text,
+        role: Role::User,
+        attachments: incoming.content.attachments,
+        origin: Origin {
+            tenant_id: crate::auth::LOCAL_TENANT.to_owned(),
+            role: crate::auth::LOCAL_ROLE.to_owned(),
+            channel: incoming.channel.to_owned(),
+        },
+    }
+}
+
 /// What must be the same for a message to be the same one: the way it came does not count.
-fn hashed_part(message: &Message) -> String {
+pub(super) fn hashed_part(message: &Message) -> String {
     to_json(&(&message.text, &message.attachments))
 }
 
-fn to_json<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> String {
     // Structs with string keys, which serde_json always writes.
     serde_json::to_string(value).unwrap_or_default()
 }

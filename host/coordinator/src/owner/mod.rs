@@ -10,6 +10,7 @@ mod control;
 mod messages;
 mod open;
 mod row;
+mod steer;
 mod turn_end;
 mod turn_start;
 
@@ -34,12 +35,14 @@ use crate::hub::Position;
 use crate::instances::Shown;
 use crate::logs::FLUSH_MS;
 use crate::ports::WaitFlag;
+use steer::TurnSteers;
 
 pub(crate) use commands::{Ack, Command, Incoming, Receipt, Reply, StateView};
 pub(crate) use config::check_size as check_config_size;
 pub(crate) use messages::HOST_SENDER;
 pub(crate) use open::Opening;
 pub(crate) use row::Row;
+pub(crate) use steer::SteerAck;
 
 /// Commands that may wait for an owner: a full inbox and as many questions about it.
 pub(crate) const COMMANDS_MAX: usize = 1024;
@@ -85,6 +88,7 @@ struct Attempt {
     row: Row,
     number: u64,
     turn: Turn,
+    steers: TurnSteers,
     /// The configuration that becomes true with the turn's cut.
     new_config: Option<Map<String, Value>>,
 }
@@ -228,6 +232,7 @@ impl Owner {
             Command::State(reply) => answer(reply, Ok(self.state_view())),
             Command::Config(reply) => answer(reply, Ok(self.config_document())),
             Command::Accept(incoming, ack) => self.accept(incoming, ack).await,
+            Command::Steer(incoming, ack) => self.steer(incoming, ack).await,
             Command::SetConfig { config, if_revision, sender, reply } => {
                 self.set_config(config, if_revision, sender, reply).await;
             }

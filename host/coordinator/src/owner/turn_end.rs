@@ -2,6 +2,7 @@
 //!
 //! Nothing of a turn is true before `InstanceStore::cut` has answered; nothing is told as durable before.
 
+use podium_capabilities::steer::Heard;
 use podium_capabilities::turn::{DurableUpdate, TurnOutput};
 use podium_runtime::TurnEnd;
 use podium_store::{CutKind, CutRequest, NewUpdate, Outcome, RowKind};
@@ -72,7 +73,7 @@ impl Owner {
     }
 
     async fn complete(&mut self, attempt: &Attempt) -> Result<Outcome, Error> {
-        let TurnOutput { updates, patches, state, state_version, texts, text, last_n } = attempt.turn.complete();
+        let TurnOutput { updates, patches, state, state_version, texts, text, heard, last_n } = attempt.turn.complete();
         let mut request = self.empty_cut(kind_of(attempt.row.kind));
         request.turn = Some(attempt.number);
         request.attempt = attempt.row.attempt();
@@ -80,14 +81,16 @@ impl Owner {
         request.patches = patches;
         request.state_after = Arc::clone(&state);
         request.state_version = state_version;
-        request.messages = spoken(&attempt.row, &texts);
+        request.messages = spoken_and_heard(&attempt.row, &texts, heard);
         request.updates = rows(updates, request.at);
-        let mut unseen = Vec::new();
+        let mut unseen = attempt.steers.undelivered(request.at);
+        request.updates.extend(unseen.clone());
         if let Some(config) = &attempt.new_config {
             let revision = self.core.config_rev + 1;
             request.config = Some((revision, Value::Object(config.clone()).to_string()));
-            unseen.push(super::config::changed(revision, request.at));
-            request.updates.extend(unseen.clone());
+            let changed = super::config::changed(revision, request.at);
+            unseen.push(changed.clone());
+            request.updates.push(changed);
         }
         let cut = self.commit_through(request, Some(&attempt.row), unseen, last_n).await?;
         if let Some(config) = &attempt.new_config {
@@ -108,8 +111,10 @@ impl Owner {
         request.turn = Some(attempt.number);
         request.attempt = attempt.row.attempt();
         request.inbox_seq = Some(attempt.row.seq);
-        request.messages = spoken(&attempt.row, &[]);
-        request.updates = rows(output.updates, request.at);
+        request.messages = spoken_and_heard(&attempt.row, &[], output.heard);
+        // The error last: to a client it is the end.
+        request.updates = attempt.steers.undelivered(request.at);
+        request.updates.extend(rows(output.updates, request.at));
         request.error = Some(error.clone());
         let unseen = request.updates.clone();
         let cut = self.commit_through(request, Some(&attempt.row), unseen, output.last_n).await?;
@@ -215,6 +220,13 @@ pub(super) fn spoken(row: &Row, texts: &[String]) -> Vec<(Role, String)> {
     };
     let heard = heard.map(|message| (message.role, message.text));
     heard.into_iter().chain(texts.iter().map(|text| (Role::Assistant, text.clone()))).collect()
+}
+
+/// The same, with the steers that the agent was given.
+fn spoken_and_heard(row: &Row, texts: &[String], heard: Vec<Heard>) -> Vec<(Role, String)> {
+    let said = spoken(row, texts);
+    let opening = said.len() - texts.len();
+    super::steer::converse(said, opening, heard)
 }
 
 /// The one durable update of a cut that failed outside a guest.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::config::{ConfigRow, changes};
 use super::row::Row;
+use super::steer::TurnSteers;
 use super::{Attempt, Owner, Running};
 use crate::agents::LoadedAgent;
 use crate::error::Error;
@@ -180,16 +181,19 @@ impl Owner {
             workspace: self.store.workspace(),
             now_ms: now,
         };
+        // Those that an earlier attempt was given died with it.
+        let earlier = if start.attempt > 1 { self.store.steers(start.turn).await? } else { Vec::new() };
+        let steers = TurnSteers::begin(agent, row.kind, earlier);
         let snapshots = Arc::new(TurnSnapshots::default());
         self.shown.hub.begin(&start.turn_id, start.attempt, message_id, Arc::clone(&snapshots) as _, now);
         self.tell_status(InstanceStatus::Running, StatusEvent::TurnStarted);
         let turn = Turn::new(spec, ports);
         snapshots.set(turn.clone());
         let (stop, signal) = stop_pair();
-        let end = self.parts.runtime.run(&agent.code, turn.clone(), call, signal);
+        let end = self.parts.runtime.run_steered(&agent.code, turn.clone(), call, signal, steers.guest());
         self.parts.metrics.turn_started();
         let began = self.parts.clock.monotonic();
-        let attempt = Attempt { row, number: start.turn, turn, new_config };
+        let attempt = Attempt { row, number: start.turn, turn, steers, new_config };
         self.running = Some(Running { attempt, stop, end, wait, began, forgiven: false });
         Ok(())
     }
@@ -273,7 +277,11 @@ impl Owner {
             request.messages = super::turn_end::spoken(row, &[]);
         }
         if let Some(error) = error {
-            request.updates = vec![super::turn_end::error_update(error, request.at)];
+            if let Some(turn) = request.turn {
+                request.updates = self.steers_given_up(turn, request.at).await?;
+            }
+            // The error last: to a client it is the end.
+            request.updates.push(super::turn_end::error_update(error, request.at));
             request.error = Some(error.clone());
         }
         self.commit(request, row).await

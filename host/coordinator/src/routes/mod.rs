@@ -16,6 +16,7 @@ mod messages;
 mod metrics;
 mod openapi;
 mod state;
+mod steer;
 mod table;
 mod ws;
 
@@ -82,6 +83,7 @@ fn instance_routes() -> Table {
         .route("/messages", get(messages::history).post(messages::send))
         .route("/messages/{message}/retry", post(messages::retry))
         .route("/messages/{message}/discard", post(messages::discard))
+        .route("/steer", post(steer::send))
         .route("/interrupt", post(control::interrupt))
         .route("/stop", post(control::stop))
         .route("/start", post(control::start))

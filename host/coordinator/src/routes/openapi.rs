@@ -202,6 +202,14 @@ fn of_instance() -> Vec<Operation> {
             "An error cut has consumed it.",
             json::<ExternalCut>(),
         ),
+        Operation::new(
+            "post",
+            "/steer",
+            "steer",
+            "Says a word into the running turn. Sent again under its id it is said once.",
+        )
+        .takes(json::<PostMessage>())
+        .gives(202, "It is accepted; the agent is given it when it next waits.", json::<MessageReceipt>()),
         Operation::new("post", "/interrupt", "interrupt", "Ends the running turn; its error cut follows.").gives(
             202,
             "The turn is told to end.",

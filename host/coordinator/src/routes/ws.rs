@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::host::Parts;
 use crate::hub::{Client, Drained, Hub, Resume, frame, lagged};
 use crate::instances::Shown;
-use crate::owner::{Ack, Command};
+use crate::owner::{Ack, Command, SteerAck};
 
 /// How long a client may take to read what was written.
 const WRITE_MAX: Duration = Duration::from_secs(30);
@@ -142,6 +142,13 @@ impl Connection {
                 }
                 Err(error) => self.refuse(error.into()),
             },
+            Ok(ClientFrame::Steer { id, content }) => match incoming(&self.parts, id, content, "ws") {
+                Ok(steer) => {
+                    let steer = Command::Steer(steer, SteerAck::Client(Arc::clone(&self.client)));
+                    self.parts.instances.send(&self.parts, self.id, steer);
+                }
+                Err(error) => self.refuse(error.into()),
+            },
             Ok(ClientFrame::Interrupt {}) => self.interrupt(),
             Ok(ClientFrame::Ping { id }) => Hub::reply(&self.client, &ServerFrame::Pong(Pong { id })),
             Ok(ClientFrame::Subscribe(from)) => self.subscribe(socket, &from).await?,
@@ -213,7 +220,7 @@ fn read(text: &str) -> Result<ClientFrame, WireError> {
         struct Tag {
             r#type: String,
         }
-        const KNOWN: [&str; 4] = ["process_message", "interrupt", "subscribe", "ping"];
+        const KNOWN: [&str; 5] = ["process_message", "steer", "interrupt", "subscribe", "ping"];
         match serde_json::from_str::<Tag>(text) {
             Ok(tag) if !KNOWN.contains(&tag.r#type.as_str()) => {
                 let shown: String = tag.r#type.chars().take(64).collect();
