@@ -48,7 +48,10 @@ pub trait Agent: Sized + 'static {
     /// Answers a message.
     async fn on_message(cx: &mut Ctx<Self>, message: Message) -> Result<()>;
 
-    /// A person's word into a running turn: called while `on_message` awaits.
+    /// A person's word into a running turn: called in the same guest while `on_message` awaits, with a context of its own on
+    /// the same state. An error is told and changes nothing of the turn; a panic ends it. The turn ends when both have.
+    ///
+    /// For an `on_message` that wants to hear of it, `cx.hand_on(message)` is all that this has to do.
     async fn on_steer(cx: &mut Ctx<Self>, message: Message) -> Result<()> {
         let _ = (cx, message);
         Ok(())

@@ -10,7 +10,7 @@ use crate::delta::DeltaState;
 use crate::host::{config, messages};
 use crate::state::Document;
 use crate::updates::{self, CodeBlock, Element, FileChange, Plan, TextFinal, Usage};
-use crate::{Agent, Context, Error, Json, Result, Text, Thinking, ToolCall, ToolKind};
+use crate::{Agent, Context, Error, Json, Message, Result, Text, Thinking, ToolCall, ToolKind, Waited};
 
 pub use crate::bindings::podium::agent::messages::Entry;
 
@@ -59,8 +59,15 @@ impl<A: Agent> Ctx<A> {
     }
 
     /// Writes the changes of `state` now. Not needed at the end of a hook or before a wait.
+    ///
+    /// Where another hook has changed the state since it was read (`on_steer` beside `on_message`), this hook's changes are
+    /// made to what that one left, place by place, and `state` is read again: neither undoes the other. Where both changed
+    /// the same place, the later one holds; an element of a list is a place by its index.
     pub fn commit(&mut self) -> Result<()> {
-        self.document.commit(&self.state)
+        if self.document.commit(&self.state)? {
+            self.state = A::State::load(self.document.json())?;
+        }
+        Ok(())
     }
 
     /// Applies a JSON Patch of the author's own to the state, after the changes made so far, and
@@ -92,6 +99,28 @@ impl<A: Agent> Ctx<A> {
     /// Waits; the agent can be steered meanwhile.
     pub async fn sleep(&mut self, duration: Duration) -> Result<()> {
         self.wait(crate::host::timer::wait_for(duration)).await
+    }
+
+    /// Hands a word on to the `on_message` that runs, which gets it from [`Ctx::steered`], [`Ctx::unless_steered`] or
+    /// [`Ctx::take_steer`]. For `on_steer`; what nobody takes is gone with the turn.
+    pub fn hand_on(&self, message: Message) {
+        crate::host::inbox::with(|inbox| inbox.push(message));
+    }
+
+    /// Waits until `on_steer` hands a word on. For `on_message`.
+    pub async fn steered(&mut self) -> Result<Message> {
+        self.wait(crate::steer::next()).await
+    }
+
+    /// Awaits something unless `on_steer` hands a word on first. What was waited for is dropped then; to go on with it
+    /// later, pin it and give it by reference: `cx.unless_steered(&mut pinned)`.
+    pub async fn unless_steered<F: IntoFuture>(&mut self, future: F) -> Result<Waited<F::Output>> {
+        self.wait(crate::steer::unless(future.into_future())).await
+    }
+
+    /// A word that was handed on already, without waiting for one.
+    pub fn take_steer(&mut self) -> Option<Message> {
+        crate::host::inbox::with(crate::steer::Inbox::take)
     }
 
     /// The last `count` messages of the conversation before this turn, oldest first.

@@ -64,6 +64,7 @@ impl<A: Agent> Guest for Shim<A> {
     }
 
     async fn on_message(message: Message) -> Result<(), HostError> {
+        crate::host::inbox::with(crate::steer::Inbox::clear);
         turn::<A, _>(message.id.clone(), async |cx| A::on_message(cx, message).await).await
     }
 
@@ -99,7 +100,7 @@ impl<A: Agent> Guest for Shim<A> {
             // Not through `Ctx`: today's type cannot be expected to read yesterday's document.
             let mut document = Document::open()?;
             let migrated = A::migrate(from_state_schema_version, document.json().clone()).await?;
-            document.commit(&migrated)
+            document.commit(&migrated).map(|_| ())
         };
         run.await.map_err(Error::into_host)
     }

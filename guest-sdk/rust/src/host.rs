@@ -5,7 +5,9 @@
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::bindings::podium::agent::{config, log, messages, state, updates};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use crate::steer::own as inbox;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use crate::testing::played::{config, log, messages, state, timer, updates};
+pub(crate) use crate::testing::played::{config, inbox, log, messages, state, timer, updates};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::timer;

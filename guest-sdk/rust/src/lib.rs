@@ -60,6 +60,7 @@ mod error;
 mod host;
 pub mod log;
 mod state;
+mod steer;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 #[cfg(target_arch = "wasm32")]
@@ -74,13 +75,20 @@ pub use delta::DeltaState;
 pub use error::{Context, DEFAULT_CODE, Error, Result};
 pub use podium_sdk_derive::{DeltaState, agent};
 pub use serde_json::{Value as Json, json};
+pub use steer::Waited;
 pub use updates::{Plan, Text, Thinking, ToolCall, ToolKind, Usage};
+
+/// Returns after this time of the turn's clock. For waits beside others, as in [`Ctx::unless_steered`]; alone,
+/// [`Ctx::sleep`] also sees to the state.
+pub async fn sleep(duration: std::time::Duration) {
+    host::timer::wait_for(duration).await;
+}
 
 /// What most agents need: `use podium_sdk::prelude::*;`.
 ///
 /// Deriving `Serialize` or `Deserialize` needs `serde` among the agent's own dependencies.
 pub mod prelude {
-    pub use crate::{Agent, Change, Context, Ctx, DeltaState, Error, Json, Message, Result, bail, json};
+    pub use crate::{Agent, Change, Context, Ctx, DeltaState, Error, Json, Message, Result, Waited, bail, json};
     pub use serde::{Deserialize, Serialize};
 }
 

@@ -1,7 +1,7 @@
 //! The host's state document as the guest knows it.
 //!
-//! Owns the calls of the `state` interface. Must never write what did not change, and after a
-//! refusal never go on from a guess: the document is read again.
+//! Owns the calls of the `state` interface, and the merge of two hooks that run at once. Must never write what did not
+//! change, nor undo what another hook did; after a refusal it must not go on from a guess: the document is read again.
 
 use crate::delta::{DeltaState, Operation, Patch};
 use crate::host::state as host;
@@ -25,6 +25,12 @@ fn read() -> Result<(Json, u64)> {
     Ok((known, host::version()))
 }
 
+/// Gives a document the fields that it lacks, as the type has them by default: then what differs from it is what a hook
+/// did, and a place in it is there to be changed.
+fn fill<T: DeltaState>(document: &mut Json, patch: &mut Patch) -> Result<()> {
+    T::load(document)?.record(document, patch).map_err(Error::from)
+}
+
 impl Document {
     pub(crate) fn open() -> Result<Self> {
         let (known, version) = read()?;
@@ -44,8 +50,12 @@ impl Document {
         Ok(true)
     }
 
-    /// Writes what differs from `state`.
-    pub(crate) fn commit<T: DeltaState>(&mut self, state: &T) -> Result<()> {
+    /// Writes what differs from `state`. True when another hook had changed the document since: then the same changes were
+    /// made to what that one left, and `state` has to be loaded again.
+    pub(crate) fn commit<T: DeltaState>(&mut self, state: &T) -> Result<bool> {
+        if host::version() != self.version {
+            return self.merge(state);
+        }
         let mut patch = Patch::new();
         let applied = state.record(&mut self.known, &mut patch).map_err(Error::from).and_then(|()| {
             let operations = patch.operations();
@@ -62,13 +72,34 @@ impl Document {
         match applied {
             Ok(version) => {
                 self.version = version;
-                Ok(())
+                Ok(false)
             }
             Err(error) => {
                 *self = Self::open()?;
                 Err(error)
             }
         }
+    }
+
+    /// The changes between what was read and `state`, made to the document as it is now.
+    fn merge<T: DeltaState>(&mut self, state: &T) -> Result<bool> {
+        let mut ours = Patch::new();
+        let recorded = fill::<T>(&mut self.known, &mut Patch::new())
+            .and_then(|()| state.record(&mut self.known, &mut ours).map_err(Error::from));
+        *self = Self::open()?;
+        recorded?;
+        if ours.operations().is_empty() {
+            return Ok(true);
+        }
+        let mut theirs = Patch::new();
+        fill::<T>(&mut self.known, &mut theirs)?;
+        let operations: Vec<&Operation> = theirs.operations().iter().chain(ours.operations()).collect();
+        // A patch that is too long for one goes as several: one replacement of the whole would undo the other hook's changes.
+        let applied = operations.chunks(OPERATIONS_MAX).try_for_each(|operations| {
+            host::apply(&serde_json::to_string(operations)?).map_err(Error::from_host).map(|_| ())
+        });
+        *self = Self::open()?;
+        applied.map(|()| true)
     }
 
     /// Applies a patch of the author's own.

@@ -105,6 +105,43 @@
 //! assert_eq!((turn.reply(), turn.waited()), ("no tea then", Duration::from_secs(120)));
 //! ```
 //!
+//! An agent that hears of such words in its loop ([`Ctx::unless_steered`](crate::Ctx::unless_steered)) is tested alike:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use podium_sdk::prelude::*;
+//! use podium_sdk::testing::TestAgent;
+//!
+//! struct Waiter;
+//!
+//! #[podium_sdk::agent]
+//! impl Agent for Waiter {
+//!     async fn on_message(cx: &mut Ctx<Self>, _: Message) -> Result<()> {
+//!         let minute = Duration::from_secs(60);
+//!         loop {
+//!             match cx.unless_steered(podium_sdk::sleep(minute)).await? {
+//!                 Waited::Done(()) => return cx.reply("nobody said anything for a minute"),
+//!                 Waited::Steered(word) => cx.reply(format!("heard: {}", word.text))?,
+//!             }
+//!         }
+//!     }
+//!
+//!     async fn on_steer(cx: &mut Ctx<Self>, message: Message) -> Result<()> {
+//!         cx.hand_on(message);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut agent = TestAgent::<Waiter>::new();
+//! let mut running = agent.start("go");
+//! running.advance(Duration::from_secs(59));
+//! running.steer("hello").unwrap();
+//! let turn = running.finish();
+//! assert_eq!(turn.replies(), ["heard: hello", "nobody said anything for a minute"]);
+//! assert_eq!(turn.waited(), Duration::from_secs(119));
+//! ```
+//!
 //! # What is not played
 //!
 //! `/workspace` is the machine's own: let functions that use files take the folder, and give them a temporary one in

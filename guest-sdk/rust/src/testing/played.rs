@@ -61,6 +61,7 @@ pub(super) struct Played {
     pub(super) record: Record,
     timers: BTreeMap<u64, (Duration, Waker)>,
     next_timer: u64,
+    inbox: crate::steer::Inbox,
 }
 
 impl Played {
@@ -75,6 +76,7 @@ impl Played {
             record: Record::default(),
             timers: BTreeMap::new(),
             next_timer: 0,
+            inbox: crate::steer::Inbox::default(),
         }
     }
 
@@ -183,6 +185,16 @@ pub(crate) mod state {
 
     pub(crate) fn version() -> u64 {
         call(|host| host.state_version).unwrap_or(0)
+    }
+}
+
+/// What `on_steer` hands on; no call of a host, but one inbox a guest.
+pub(crate) mod inbox {
+    use super::call;
+    use crate::steer::Inbox;
+
+    pub(crate) fn with<T>(run: impl FnOnce(&mut Inbox) -> T) -> T {
+        call(|host| run(&mut host.inbox)).expect("steering needs the host of a test: podium_sdk::testing::TestAgent")
     }
 }
 
