@@ -12,6 +12,7 @@ use podium_wire::updates::{
 use podium_wire::{ErrorCode, WireError};
 
 use super::answer::{Answer, Show};
+use super::steer::Typed;
 
 /// What is to be done after a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub(crate) struct Fold {
     /// A snapshot of a turn that may turn out to be ours.
     snapshot: Option<TurnSnapshot>,
     answer: Answer,
+    /// What was typed meanwhile.
+    pub(crate) typed: Typed,
     done: bool,
 }
 
@@ -90,6 +93,7 @@ impl Fold {
             turn: None,
             snapshot: None,
             answer: Answer::default(),
+            typed: Typed::default(),
             done: false,
         }
     }
@@ -112,6 +116,12 @@ impl Fold {
             return None;
         }
         Some(ClientFrame::Interrupt {})
+    }
+
+    /// The next typed line as a steer, where the turn of this message runs.
+    pub(crate) fn steer(&mut self, id: impl FnOnce() -> String) -> Option<ClientFrame> {
+        let runs = self.turn.as_ref().is_some_and(|turn| turn.end.is_none());
+        if runs && !self.done && !self.awaits_ack { self.typed.next(id) } else { None }
     }
 
     /// Takes the next frame of the connection.
@@ -150,6 +160,7 @@ impl Fold {
         self.awaits_ack = true;
         let message = ClientFrame::ProcessMessage { id: Some(self.id.clone()), content: self.content.clone() };
         actions.push(Action::Send(message));
+        actions.extend(self.typed.again().into_iter().map(Action::Send));
     }
 
     /// Where this client stands, for `subscribe`.
@@ -176,7 +187,11 @@ impl Fold {
         } else if std::mem::take(&mut self.awaits_ack) {
             actions.push(self.finish(Err(error), None));
         } else {
-            actions.push(Action::Note(error.message));
+            let steer = self.typed.refused(&error);
+            let late = steer && error.known_code() == Some(ErrorCode::NoActiveTurn);
+            if !late {
+                actions.push(Action::Note(error.message));
+            }
         }
     }
 
@@ -213,6 +228,10 @@ impl Fold {
             UpdateBody::Reset(reset) => self.seen_seq = Some(reset.to_seq),
             UpdateBody::InstanceStatus(change) => self.status(&change, actions),
             body => {
+                // Comes with the cut, at no place of the turn.
+                if let UpdateBody::SteerUndelivered(_) = &body {
+                    actions.extend(self.typed.told(&body).map(Action::Note));
+                }
                 self.of_a_turn(update, body, actions);
                 if let Some(seq) = update.seq {
                     self.saw(seq);
@@ -223,6 +242,7 @@ impl Fold {
 
     fn acknowledged(&mut self, accepted: &MessageAccepted, actions: &mut Vec<Action>) {
         if accepted.id != self.id {
+            self.typed.acknowledged(&accepted.id);
             return;
         }
         self.awaits_ack = false;
@@ -348,6 +368,9 @@ impl Fold {
                 self.end(n, seq, Ok(end.text), actions);
             }
             UpdateBody::Error(error) => self.end(n, seq, Err(error), actions),
+            body @ (UpdateBody::SteerDelivered(_) | UpdateBody::SteerFailed(_)) => {
+                actions.extend(self.typed.told(&body).map(Action::Note));
+            }
             body => actions.extend(note(&body).map(Action::Note)),
         }
         actions.extend(shows.into_iter().map(Action::Show));

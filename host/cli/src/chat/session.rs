@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
-use podium_kit::Clock;
+use podium_kit::{Clock, Randomness};
 use podium_wire::frames::{ClientFrame, ServerFrame};
 use podium_wire::rest::{InstanceInfo, InstanceStatus};
 use podium_wire::{ErrorCode, InstanceId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::fold::{Action, Fold, Outcome};
+use super::keyboard::Keyboard;
 use super::screen::Screen;
 use crate::client::Client;
 use crate::client::socket::{Gone, Socket};
@@ -66,7 +67,12 @@ impl Away {
 
 impl Session<'_> {
     /// Sends a message and waits for its end.
-    pub(crate) async fn ask(&self, fold: &mut Fold, screen: &mut Screen<'_>) -> Result<Outcome, Failure> {
+    pub(crate) async fn ask(
+        &self,
+        fold: &mut Fold,
+        screen: &mut Screen<'_>,
+        keyboard: &mut Keyboard,
+    ) -> Result<Outcome, Failure> {
         let mut away = Away { clock: Clock::system(), since: None, pause: PAUSE_MIN };
         // One stream for the whole message: a signal between two waits is not lost.
         let mut interrupts = signal(SignalKind::interrupt())
@@ -76,7 +82,7 @@ impl Session<'_> {
             let failure = match self.connect(fold).await {
                 Ok(mut socket) => {
                     connected_before = true;
-                    match self.converse(&mut socket, fold, screen, &mut away, &mut interrupts).await? {
+                    match self.converse(&mut socket, fold, screen, keyboard, &mut away, &mut interrupts).await? {
                         Ended::Answered(outcome) => return Ok(outcome),
                         Ended::Lost(failure) => failure,
                     }
@@ -123,13 +129,25 @@ impl Session<'_> {
         socket: &mut Socket,
         fold: &mut Fold,
         screen: &mut Screen<'_>,
+        keyboard: &mut Keyboard,
         away: &mut Away,
         interrupts: &mut Signal,
     ) -> Result<Ended, Failure> {
         let mut unanswered = 0;
         loop {
+            while let Some(steer) = fold.steer(|| Randomness::system().uuid_v7(Clock::system().now_ms()).to_string()) {
+                match socket.send(&steer).await {
+                    Ok(()) => {}
+                    Err(Gone::Lost(failure)) => return Ok(Ended::Lost(failure)),
+                    Err(Gone::Refused(failure)) => return Err(failure),
+                }
+            }
             let frame = tokio::select! {
                 frame = socket.next() => frame,
+                line = keyboard.line() => {
+                    fold.typed.add(line);
+                    continue;
+                }
                 () = tokio::time::sleep(PING_EVERY) => {
                     unanswered += 1;
                     if unanswered > PINGS_MAX {

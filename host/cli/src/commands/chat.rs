@@ -1,5 +1,6 @@
 //! `podium chat`: one message, or a conversation at a prompt.
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Read};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use super::Context;
 use super::instance::message_id;
 use crate::chat::fold::{Fold, Outcome};
+use crate::chat::keyboard::Keyboard;
 use crate::chat::screen::Screen;
 use crate::chat::session::Session;
 use crate::client::{Client, block_on};
@@ -23,6 +25,8 @@ const STDIN_BYTES_MAX: u64 = podium_wire::frames::FRAME_BYTES_MAX as u64 + 1;
 /// Talk to an instance
 ///
 /// The answer is shown as it comes; a host that restarts is waited for, and nothing is lost.
+///
+/// At the prompt, a line that is typed while the agent works is a word into its turn.
 ///
 /// Ctrl-C ends the running turn; a second one leaves. Ends with 0 only when everything was answered.
 #[derive(Debug, clap::Args)]
@@ -78,22 +82,33 @@ impl Chat {
                 Some("-") => {
                     let text = std::io::read_to_string(std::io::stdin().lock().take(STDIN_BYTES_MAX))
                         .map_err(|error| Failure::usage(format!("cannot read stdin: {error}")))?;
-                    talk.once(text, self.message_id).await
+                    talk.once(text, self.message_id, Keyboard::none()).await.1
                 }
-                Some(text) => talk.once(text.to_owned(), self.message_id).await,
+                Some(text) => talk.once(text.to_owned(), self.message_id, Keyboard::none()).await.1,
             }
         })
     }
 }
 
 impl Talk<'_> {
-    /// Says one thing; an answer that is an error is a failure.
-    async fn once(&self, text: String, id: Option<String>) -> Result<(), Failure> {
+    /// Says one thing; an answer that is an error is a failure. What is typed meanwhile steers the turn; lines that came too
+    /// late for it are answered beside.
+    async fn once(
+        &self,
+        text: String,
+        id: Option<String>,
+        mut keyboard: Keyboard,
+    ) -> (VecDeque<String>, Result<(), Failure>) {
         let id = id.unwrap_or_else(|| Randomness::system().uuid_v7(Clock::system().now_ms()).to_string());
         let mut fold = Fold::new(id, MessageContent { text, attachments: Vec::new() });
+        let said = self.answered(&mut fold, &mut keyboard).await;
+        (fold.typed.left(), said)
+    }
+
+    async fn answered(&self, fold: &mut Fold, keyboard: &mut Keyboard) -> Result<(), Failure> {
         let mut screen = Screen::new(self.context.output);
         let session = Session { client: &self.client, instance: self.instance, reconnect_for: self.reconnect_for };
-        let asked = session.ask(&mut fold, &mut screen).await;
+        let asked = session.ask(fold, &mut screen, keyboard).await;
         screen.end_line()?;
         self.told(fold.id(), &asked?)
     }
@@ -128,7 +143,18 @@ impl Talk<'_> {
             crate::output::note(&format!("{}; Ctrl-D leaves", info.deployment_id));
         }
         let mut last = Ok(());
+        // Typed ahead, too late for the turn that ran.
+        let mut typed: VecDeque<String> = VecDeque::new();
         loop {
+            if let Some(line) = typed.pop_front() {
+                let (left, said) = self.once(line, None, Keyboard::open()).await;
+                typed.extend(left);
+                match said {
+                    Err(Failure::PipeClosed) => return Err(Failure::PipeClosed),
+                    said => last = said.map_err(Failure::said),
+                }
+                continue;
+            }
             let (back, line) = podium_kit::spawn::blocking(move || {
                 let line = editor.readline("> ");
                 (editor, line)
@@ -146,10 +172,7 @@ impl Talk<'_> {
             }
             // What cannot be remembered can still be said.
             drop(editor.add_history_entry(&line));
-            match self.once(line, None).await {
-                Err(Failure::PipeClosed) => return Err(Failure::PipeClosed),
-                said => last = said.map_err(Failure::said),
-            }
+            typed.push_back(line);
         }
     }
 }

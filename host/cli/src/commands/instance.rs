@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use podium_wire::ids::check_message_id;
+use podium_wire::message::MessageContent;
 use podium_wire::rest::{
-    CreateInstance, ExternalCut, InstanceInfo, InstancePage, InstanceSummary, MessageReceipt, StateDocument,
+    CreateInstance, ExternalCut, InstanceInfo, InstancePage, InstanceSummary, MessageReceipt, PostMessage,
+    StateDocument,
 };
 use podium_wire::{DeploymentRef, InstanceId};
 use reqwest::Method;
@@ -67,6 +69,19 @@ pub(crate) enum Instance {
     #[command(after_help = "Examples:
   podium instance delete 0198c0de-0000-7000-8000-000000000001")]
     Delete(Named),
+    /// Say a word into the running turn
+    #[command(after_help = "Examples:
+  podium instance steer 0198c0de-0000-7000-8000-000000000001 'only the first two'
+  podium instance steer 0198c0de-0000-7000-8000-000000000001 stop --message-id stop-1")]
+    Steer {
+        #[command(flatten)]
+        named: Named,
+        /// What to say
+        text: String,
+        /// Its id, so that saying it again is safe: the same id and text are said once
+        #[arg(long, value_name = "MESSAGE_ID", value_parser = message_id)]
+        message_id: Option<String>,
+    },
     /// Run a parked or failed message again
     #[command(after_help = "Examples:
   podium instance retry 0198c0de-0000-7000-8000-000000000001 01995d3e")]
@@ -137,6 +152,17 @@ impl Instance {
                 Self::Delete(Named { instance }) => {
                     client.order(Method::DELETE, &["instances", &instance.to_string()]).await?;
                     done(output, instance, "deleted")
+                }
+                Self::Steer { named, text, message_id } => {
+                    let content = MessageContent { text, attachments: Vec::new() };
+                    let path = ["instances", &named.instance.to_string(), "steer"];
+                    let body = PostMessage { id: message_id, content };
+                    let receipt: MessageReceipt = client.call(Method::POST, &path, Some(&body)).await?;
+                    if output.is_json() {
+                        return output.json(&receipt);
+                    }
+                    note(&format!("{} is on its way to the agent", receipt.message_id));
+                    Ok(())
                 }
                 Self::Retry(Message { instance, message }) => {
                     let path = ["instances", &instance.to_string(), "messages", &message, "retry"];
