@@ -211,7 +211,8 @@ impl Databases {
         assert_eq!(next, updates.len() as u64 + 1, "every durable update is of a cut");
         // Exactly one cut per consumed row, and no cut of a turn without a row.
         let mut consuming = std::collections::BTreeMap::new();
-        for row in inbox.iter().filter(|row| row.status == "done") {
+        let (steers, rows): (Vec<&Row>, Vec<&Row>) = inbox.iter().partition(|row| row.kind == "steer");
+        for row in rows.iter().filter(|row| row.status == "done") {
             let cut = row.cut.unwrap_or_else(|| panic!("{row:?} was consumed by no cut"));
             let earlier = consuming.insert(cut, row.seq);
             assert_eq!(earlier, None, "cut {cut} consumed two rows");
@@ -220,6 +221,13 @@ impl Databases {
             let row = consuming.get(&cut.cut).unwrap_or_else(|| panic!("{cut:?} consumed nothing"));
             let row = inbox.iter().find(|inbox| inbox.seq == *row).expect("a row");
             assert_eq!(row.turn, cut.turn, "{row:?} was run by the turn of its cut");
+        }
+        // A steer is consumed by the cut of its turn, and waits as long as that one has none.
+        for row in steers {
+            let cut = cuts.iter().find(|cut| cut.turn == row.turn);
+            assert!(row.turn.is_some(), "{row:?} belongs to no turn");
+            assert_eq!(row.cut, cut.map(|cut| cut.cut), "{row:?}");
+            assert_eq!(row.status == "done", cut.is_some(), "{row:?}");
         }
         // Every durable update of a turn was made by the attempt that its cut ended.
         for cut in &cuts {

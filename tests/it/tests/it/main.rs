@@ -23,4 +23,5 @@ mod logs;
 mod park_retry_discard;
 mod resume;
 mod seeing;
+mod steer;
 mod turn_outcomes;
