@@ -62,6 +62,23 @@ impl Instances {
         self.lock().len()
     }
 
+    /// Instances of these statuses by id, after `after`, at most `limit`. Only what has an owner is seen.
+    pub(crate) fn of_status(
+        &self,
+        wanted: &[InstanceStatus],
+        after: Option<InstanceId>,
+        limit: usize,
+    ) -> Vec<(InstanceId, InstanceStatus)> {
+        let mut found: Vec<_> = {
+            let owners = self.lock();
+            let told = owners.iter().filter_map(|(id, owner)| Some((*id, (*owner.shown.status.borrow())?)));
+            told.filter(|(id, status)| wanted.contains(status) && after.is_none_or(|after| *id > after)).collect()
+        };
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found.truncate(limit);
+        found
+    }
+
     /// What a list says of an instance, which is not opened for it.
     pub(crate) async fn listed(&self, id: InstanceId) -> Listed {
         let status = self.lock().get(&id).map(|owner| owner.shown.status.subscribe());

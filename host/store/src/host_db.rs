@@ -72,6 +72,11 @@ fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error)))
 }
 
+/// `id, component, created_at, stopped` of a list.
+fn instance_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<InstanceRow> {
+    Ok(InstanceRow { id: parsed(row, 0)?, component: parsed(row, 1)?, created_at: row.get(2)?, stopped: row.get(3)? })
+}
+
 impl HostDb {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { database: Database::open(path, Synchronous::Normal)? })
@@ -129,20 +134,26 @@ impl HostDb {
         Ok(select.query_row([], |row| row.get(0))?)
     }
 
+    /// Those of `ids` that are listed, in their order.
+    pub(crate) fn find(&self, ids: &[InstanceId]) -> Result<Vec<InstanceRow>, StoreError> {
+        let mut select = self
+            .database
+            .connection()
+            .prepare_cached("SELECT id, component, created_at, stopped FROM instances WHERE id = ?1")?;
+        let mut rows = Vec::with_capacity(ids.len());
+        for id in ids {
+            rows.extend(select.query_row([id.to_string()], instance_row).optional()?);
+        }
+        Ok(rows)
+    }
+
     pub(crate) fn list(&self, after: Option<InstanceId>, limit: usize) -> Result<Vec<InstanceRow>, StoreError> {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut select = self.database.connection().prepare_cached(
             "SELECT id, component, created_at, stopped FROM instances WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
-        let rows = select.query_map(params![after, limit], |row| {
-            Ok(InstanceRow {
-                id: parsed(row, 0)?,
-                component: parsed(row, 1)?,
-                created_at: row.get(2)?,
-                stopped: row.get(3)?,
-            })
-        })?;
+        let rows = select.query_map(params![after, limit], instance_row)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

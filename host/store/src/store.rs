@@ -77,6 +77,11 @@ impl Store {
         self.shared.host(move |host| host.list(after, limit)).await
     }
 
+    /// Those of `ids` that there are, in their order.
+    pub async fn find(&self, ids: Vec<InstanceId>) -> Result<Vec<InstanceRow>, StoreError> {
+        self.shared.host(move |host| host.find(&ids)).await
+    }
+
     /// How many instances there are.
     pub async fn count(&self) -> Result<u64, StoreError> {
         self.shared.host(|host| host.count()).await

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use podium_wire::ErrorCode;
-use podium_wire::rest::{InstancePage, InstanceStatus};
+use podium_wire::rest::InstancePage;
 use reqwest::Method;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,7 +13,7 @@ use crate::exit::Failure;
 use crate::output::Output;
 use crate::top::{Figures, Frame, Sample, Screen, Window};
 
-/// Instances that are looked through for busy ones: one page, so that a frame stays cheap on a host with many.
+/// Instances in a turn that are asked for: one page, and more than a screen shows.
 const INSTANCES_MAX: u64 = 1000;
 
 /// What a host is doing, live: turns, latency, memory, clients, busy instances
@@ -23,7 +23,7 @@ const INSTANCES_MAX: u64 = 1000;
   podium top --interval 5
   podium top --once --json | jq .turn_p99_seconds
 
-`q` or Ctrl-C leaves. Busy instances are looked for among the oldest 1000.")]
+`q` or Ctrl-C leaves. Of more than 1000 instances in a turn the oldest are shown.")]
 pub(crate) struct Top {
     /// Seconds between two looks
     #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -132,12 +132,10 @@ fn print(output: &Output, client: &Client, frame: &Frame) -> Result<(), Failure>
 /// Asks the host.
 async fn look(client: &Client) -> Result<Sample, Failure> {
     let status = async { client.fetch(client.request(Method::GET, &["admin", "status"])?, QUICK).await };
-    let limit = [("limit", INSTANCES_MAX.to_string())];
-    let instances = client.get_with::<InstancePage>(&["instances"], &limit);
+    let in_turn = [("status", "running,waiting".to_owned()), ("limit", INSTANCES_MAX.to_string())];
+    let instances = client.get_with::<InstancePage>(&["instances"], &in_turn);
     let (figures, status, page) = tokio::try_join!(figures(client), status, instances)?;
-    let idle = |status| matches!(status, InstanceStatus::Resting | InstanceStatus::Stopped);
-    let busy = page.instances.into_iter().filter(|instance| !idle(instance.status)).collect();
-    Ok(Sample { status, figures, busy })
+    Ok(Sample { status, figures, busy: page.instances })
 }
 
 /// What `/metrics` says.

@@ -92,6 +92,7 @@ impl Operation {
 
 const AFTER: &str = "Begin behind this one: the `next` of the page before.";
 const LIMIT: &str = "At most so many, 1 to 1000.";
+const STATUS: &str = "Only those in a turn: `running`, `waiting`, or both with a comma between.";
 
 /// The host itself.
 fn of_host() -> Vec<Operation> {
@@ -141,6 +142,7 @@ fn of_lists() -> Vec<Operation> {
         Operation::new("get", "/instances", "listInstances", "Lists instances, oldest first.")
             .query("after", "string", AFTER)
             .query("limit", "integer", LIMIT)
+            .query("status", "string", STATUS)
             .gives(200, "A page of them.", json::<InstancePage>()),
     ]
 }
