@@ -56,9 +56,10 @@ impl Turn {
             let request = serde_json::to_string(request).unwrap_or_default();
             tracing::trace!(turn_id = self.spec().turn_id, n, kind, request, "effect");
         }
+        let span = self.ports().watch.effect(kind, n);
         Ok(async move {
             let answer = future.await;
-            drop(in_flight);
+            drop((span, in_flight));
             answer
         })
     }

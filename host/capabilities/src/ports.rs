@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use podium_kit::Clock;
+use podium_kit::trace::Span;
 use podium_wire::WireError;
 use podium_wire::message::HistoryEntry;
 use podium_wire::rest::LogLevel;
@@ -51,10 +52,15 @@ pub trait HistoryPort: Send + Sync {
     fn page(&self, before: Option<u64>, limit: u32) -> BoxFuture<'static, Result<Vec<HistoryEntry>, WireError>>;
 }
 
-/// Is told when a turn waits.
+/// Is told when a turn waits, and what it waits for.
 pub trait TurnWatch: Send + Sync {
     /// True when the guest can go on only after something from outside; false when it runs again.
     fn waiting(&self, waiting: bool);
+
+    /// An effect leaves, the `n`th of the attempt. The span ends with it, answered or given up.
+    fn effect(&self, _kind: &'static str, _n: u64) -> Span {
+        Span::default()
+    }
 }
 
 /// Everything a turn needs from above.

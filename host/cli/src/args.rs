@@ -148,6 +148,7 @@ mod tests {
         let id = "0198c0de-0000-7000-8000-000000000001";
         for line in [
             "podium up --data /tmp/x --listen 127.0.0.1:0".to_owned(),
+            "podium up --log-format json --otlp-endpoint http://127.0.0.1:4318".to_owned(),
             "podium token --json".to_owned(),
             "podium build".to_owned(),
             "podium build agents/hello -o hello.wasm --install-toolchain".to_owned(),
@@ -193,6 +194,7 @@ mod tests {
             "podium deploy a.wasm --type A",
             "podium deployment show hello:1.0.0@xyz",
             "podium up --listen nowhere",
+            "podium up --log-format xml",
             "podium logs 0198c0de-0000-7000-8000-000000000001 --level loud",
             "podium unknown",
             "podium completions tcsh",

@@ -18,6 +18,7 @@ mod metrics;
 mod owner;
 mod ports;
 mod routes;
+mod spans;
 
 use std::net::SocketAddr;
 use std::path::Path;

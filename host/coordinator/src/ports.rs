@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, TurnWatch, UpdateSink};
 use podium_capabilities::turn::Turn;
+use podium_kit::trace::{Parent, Span};
 use podium_store::{HistoryQuery, InstanceStore, NewLogLine};
 use podium_wire::WireError;
 use podium_wire::message::HistoryEntry;
@@ -60,17 +61,18 @@ impl HistoryPort for StoreHistory {
     }
 }
 
-/// Whether a turn waits, and the owner's wake-up when that changes.
+/// Whether a turn waits, and the owner's wake-up when that changes; where the spans of its effects belong.
 #[derive(Debug)]
 pub(crate) struct WaitFlag {
     waiting: AtomicBool,
     changed: Arc<Notify>,
+    trace: Parent,
 }
 
 impl WaitFlag {
     /// A turn that runs.
-    pub(crate) fn new(changed: Arc<Notify>) -> Self {
-        Self { waiting: AtomicBool::new(false), changed }
+    pub(crate) fn new(changed: Arc<Notify>, trace: Parent) -> Self {
+        Self { waiting: AtomicBool::new(false), changed, trace }
     }
 
     /// True while the guest waits for something from outside.
@@ -83,6 +85,10 @@ impl TurnWatch for WaitFlag {
     fn waiting(&self, waiting: bool) {
         self.waiting.store(waiting, Ordering::Release);
         self.changed.notify_one();
+    }
+
+    fn effect(&self, kind: &'static str, n: u64) -> Span {
+        crate::spans::effect(&self.trace, kind, n)
     }
 }
 

@@ -99,14 +99,43 @@ impl Host {
         Self::spawn(data, &data.path(), "127.0.0.1:0").await
     }
 
+    /// Starts one over a new data folder with further arguments and variables.
+    pub async fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let data = Data::new();
+        Self::try_start_with(&data, arguments, variables)
+            .await
+            .unwrap_or_else(|not| panic!("the host did not start: {not:?}"))
+    }
+
+    /// The same over this folder, where it may refuse to start.
+    pub async fn try_start_with(
+        data: &Data,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, NotStarted> {
+        Self::spawn_with(data, &data.path(), "127.0.0.1:0", arguments, variables).await
+    }
+
     /// Starts one over any folder, listening on this address.
     pub async fn spawn(data: &Data, folder: &Path, address: &str) -> Result<Self, NotStarted> {
+        Self::spawn_with(data, folder, address, &[], &[]).await
+    }
+
+    async fn spawn_with(
+        data: &Data,
+        folder: &Path,
+        address: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, NotStarted> {
         let log = data.scratch().join(format!("host-{}.log", crate::message_id()));
         let mut command = Command::new(binary());
         command
             .args(["up", "--listen", address, "--data"])
             .arg(folder)
+            .args(arguments)
             .env("RUST_BACKTRACE", "1")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).expect("a log file"));
@@ -207,7 +236,13 @@ impl Host {
     }
 
     /// Asks it to stop and waits for its end; answers how it ended and how long that took.
-    pub async fn stop(mut self) -> (ExitStatus, Duration) {
+    pub async fn stop(self) -> (ExitStatus, Duration) {
+        let (status, took, _) = self.stop_with_log().await;
+        (status, took)
+    }
+
+    /// The same with all that it wrote on stderr.
+    pub async fn stop_with_log(mut self) -> (ExitStatus, Duration, String) {
         let start = Instant::now();
         self.terminate();
         let status = loop {
@@ -217,7 +252,7 @@ impl Host {
             assert!(start.elapsed() < PATIENCE, "the host does not stop\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
-        (status, start.elapsed())
+        (status, start.elapsed(), self.log())
     }
 
     /// Kills it and starts another over the same folder.

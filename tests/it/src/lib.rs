@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod cli;
 pub mod client;
+pub mod collector;
 pub mod component;
 pub mod database;
 pub mod guide;
@@ -16,6 +17,7 @@ pub mod wait;
 
 pub use cli::Cli;
 pub use client::{Answer, Client};
+pub use collector::Collector;
 pub use host::{Data, Host};
 pub use socket::{Socket, Turn};
 pub use wait::{PATIENCE, eventually};

@@ -6,7 +6,10 @@ use std::path::Path;
 
 use podium_coordinator::{HostError, ServeError};
 use podium_kit::listen::ListenError;
+use podium_kit::otlp::{self, Exporting};
+use podium_kit::telemetry::LogFormat;
 use podium_wire::ErrorCode;
+use podium_wire::error::ErrorBody;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,7 +19,11 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Output, note};
 
 /// What the host logs unless `PODIUM_LOG` says otherwise.
-const LOG_FILTER: &str = "warn,podium=info,podium_coordinator=info,podium_runtime=info,podium_store=info";
+const LOG_FILTER: &str = concat!(
+    "warn,podium=info,podium_coordinator=info,podium_kit=info,podium_runtime=info,podium_store=info,",
+    // What the exporter says with each batch, podium_kit says once.
+    "opentelemetry-otlp=off"
+);
 
 /// Start a host: everything in one process
 ///
@@ -27,16 +34,51 @@ const LOG_FILTER: &str = "warn,podium=info,podium_coordinator=info,podium_runtim
   podium up --data /srv/podium --listen 127.0.0.1:9000
   podium up --data \"$(mktemp -d)\" --listen 127.0.0.1:0
 
-The first line on stdout is the address in use. PODIUM_LOG filters the log on stderr, as in PODIUM_LOG=debug.")]
+  podium up --log-format json --otlp-endpoint http://127.0.0.1:4318
+
+The first line on stdout is the address in use. PODIUM_LOG filters the log on stderr, as in PODIUM_LOG=debug.
+Traces are set by the OTEL_* variables too; they are off unless one of them or --otlp-endpoint says where to send them.")]
 pub(crate) struct Up {
     /// Where to listen: a loopback address; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
+    /// How the log on stderr looks
+    #[arg(long, value_name = "FORMAT", env = "PODIUM_LOG_FORMAT", hide_env_values = true, default_value = "text")]
+    log_format: Format,
+    /// Send traces to this collector, as OTLP over HTTP
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+}
+
+/// What `--log-format` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
 }
 
 impl Up {
     pub(crate) fn run(self, context: Context<'_>) -> Result<(), Failure> {
-        podium_kit::telemetry::start(LOG_FILTER);
+        let format = match self.log_format {
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        };
+        podium_kit::telemetry::start(LOG_FILTER, format);
+        let output = *context.output;
+        self.serve(context).map_err(|failure| match format {
+            LogFormat::Text => failure,
+            LogFormat::Json => logged(failure, &output),
+        })
+    }
+
+    fn serve(self, context: Context<'_>) -> Result<(), Failure> {
+        let collector = otlp::endpoint(self.otlp_endpoint.as_deref(), |name| std::env::var(name).ok());
+        let collector = collector.map_err(|error| {
+            Failure::usage(error.to_string()).hint("A collector on this machine takes http://127.0.0.1:4318.")
+        })?;
+        let exporting = collector.as_ref().map(Exporting::start).transpose();
+        let exporting = exporting.map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))?;
+        let format = self.log_format;
         let data = context.global.data_folder()?;
         raise_descriptor_limit();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -48,11 +90,11 @@ impl Up {
             let signals = |error| Failure::new(ErrorCode::Internal, format!("cannot wait for signals: {error}"));
             let interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
             let terminate = signal(SignalKind::terminate()).map_err(signals)?;
-            let ready = |address| said(&output, address, &data);
-            match podium_coordinator::serve(&data, self.listen, stopped(interrupt, terminate), ready).await {
+            let ready = |address| said(&output, format, address, &data);
+            match podium_coordinator::serve(&data, self.listen, stopped(format, interrupt, terminate), ready).await {
                 Ok(true) => Ok(()),
                 Ok(false) => {
-                    note("some turns did not end in time; they run again at the next start");
+                    tell(format, "some turns did not end in time; they run again at the next start");
                     Ok(())
                 }
                 Err(error) => Err(failure(&error)),
@@ -60,12 +102,34 @@ impl Up {
         });
         // What still waits for a disk does not hold up the end: nothing of it was acknowledged.
         runtime.shutdown_background();
+        if let Some(exporting) = exporting {
+            exporting.finish();
+        }
         served
     }
 }
 
+/// Says something about the host to whoever reads stderr; where that is JSON, as a line of it.
+fn tell(format: Format, text: &str) {
+    match format {
+        Format::Text => note(text),
+        Format::Json => tracing::info!("{text}"),
+    }
+}
+
+/// Says a failure as a line of the log.
+fn logged(failure: Failure, output: &Output) -> Failure {
+    let Failure::Error { error, exit } = failure else { return failure };
+    tracing::error!(code = error.code, hint = error.hint, "{}", error.message);
+    if output.is_json() {
+        // There is nowhere left to say that stdout is gone.
+        drop(output.json(&ErrorBody { error: *error }));
+    }
+    Failure::Said(exit)
+}
+
 /// Says where the host is. Whoever started it and does not read stdout does not stop it.
-fn said(output: &Output, address: SocketAddr, data: &Path) {
+fn said(output: &Output, format: Format, address: SocketAddr, data: &Path) {
     let url = format!("http://{address}");
     let printed = if output.is_json() {
         output.json_line(&json!({ "url": url, "data": data.display().to_string() }))
@@ -75,16 +139,20 @@ fn said(output: &Output, address: SocketAddr, data: &Path) {
     if printed.is_err() {
         tracing::debug!("nobody reads stdout");
     }
-    note(&format!("data folder: {0}\ntoken: podium token --data {0}", data.display()));
+    let data = data.display();
+    match format {
+        Format::Text => note(&format!("data folder: {data}\ntoken: podium token --data {data}")),
+        Format::Json => tracing::info!(%data, %url, "listening"),
+    }
 }
 
 /// Resolves at the first signal; a second one does not wait for the stop to end.
-async fn stopped(mut interrupt: Signal, mut terminate: Signal) {
+async fn stopped(format: Format, mut interrupt: Signal, mut terminate: Signal) {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    note("stopping; running turns get 10 seconds (a second signal does not wait)");
+    tell(format, "stopping; running turns get 10 seconds (a second signal does not wait)");
     podium_kit::spawn::task("second signal", async move {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use podium_kit::trace::Span;
 use podium_store::Outcome;
 use podium_wire::message::MessageContent;
 use podium_wire::rest::{ConfigDocument, InstanceInfo, InstanceStatus, MessageReceipt};
@@ -30,6 +31,8 @@ pub struct Incoming {
     pub content: MessageContent,
     /// `ws` or `http`.
     pub channel: &'static str,
+    /// Ends when the message is acknowledged.
+    pub span: Span,
 }
 
 /// Where the acknowledgement goes.

@@ -19,23 +19,35 @@ pub(crate) const HOST_SENDER: &str = "podium";
 
 impl Owner {
     /// Accepts a message: durable first, then acknowledged, then run.
-    pub(super) async fn accept(&mut self, incoming: Incoming, ack: Ack) {
+    pub(super) async fn accept(&mut self, mut incoming: Incoming, ack: Ack) {
+        let mut span = crate::spans::accepting(self.id, &mut incoming);
         match self.accept_row(incoming).await {
-            Ok((accepted, outcome)) => match ack {
-                Ack::Reply(reply) => {
-                    let receipt = MessageReceipt { message_id: accepted.id, duplicate: accepted.duplicate };
-                    drop(reply.send(Ok(Receipt { receipt, outcome })));
+            Ok((accepted, outcome)) => {
+                if !accepted.duplicate
+                    && let Some(row) = self.queue.back_mut()
+                {
+                    row.trace = span.parent();
                 }
-                Ack::Client(client) => {
-                    let body = UpdateBody::MessageAccepted(accepted);
-                    Hub::reply(&client, &ServerFrame::Update(Update::control(&body, self.parts.clock.now_ms())));
+                match ack {
+                    Ack::Reply(reply) => {
+                        let receipt = MessageReceipt { message_id: accepted.id, duplicate: accepted.duplicate };
+                        drop(reply.send(Ok(Receipt { receipt, outcome })));
+                    }
+                    Ack::Client(client) => {
+                        let body = UpdateBody::MessageAccepted(accepted);
+                        Hub::reply(&client, &ServerFrame::Update(Update::control(&body, self.parts.clock.now_ms())));
+                    }
                 }
-            },
-            Err(error) => match ack {
-                Ack::Reply(reply) => drop(reply.send(Err(error))),
-                Ack::Client(client) => Hub::reply_error(&client, error.into()),
-            },
+            }
+            Err(error) => {
+                span.fail(&error.code().to_string());
+                match ack {
+                    Ack::Reply(reply) => drop(reply.send(Err(error))),
+                    Ack::Client(client) => Hub::reply_error(&client, error.into()),
+                }
+            }
         }
+        drop(span);
         self.start_next().await;
     }
 

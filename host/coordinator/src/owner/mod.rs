@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podium_capabilities::turn::Turn;
+use podium_kit::trace::Span;
 use podium_runtime::{StopHandle, StopReason, TurnEnd};
 use podium_store::{InstanceStore, Outcome};
 use podium_wire::rest::InstanceStatus;
@@ -89,6 +90,8 @@ struct Attempt {
     number: u64,
     turn: Turn,
     steers: TurnSteers,
+    /// Ends with the attempt.
+    span: Span,
     /// The configuration that becomes true with the turn's cut.
     new_config: Option<Map<String, Value>>,
 }

@@ -1,5 +1,6 @@
 //! An inbox row as the owner holds it: what the store tells of it, and whether its turn has begun already.
 
+use podium_kit::trace::Parent;
 use podium_store::{InboxRow, NewRow, OpenTurn, RowKind, RowStatus, TurnStart};
 
 /// A row that waits or runs.
@@ -19,6 +20,8 @@ pub struct Row {
     pub turn: Option<OpenTurn>,
     /// Failed too often; waits for a person.
     pub parked: bool,
+    /// Where its turn's span belongs; a host that starts again does not know it any more.
+    pub trace: Parent,
     /// The attempt that was written together with the row and has not been run yet.
     begun: Option<TurnStart>,
 }
@@ -28,7 +31,7 @@ impl Row {
     pub fn accepted(seq: u64, new: NewRow) -> Self {
         let NewRow { id, kind, body, start, .. } = new;
         let attempts = u32::from(start.is_some());
-        Self { seq, id, kind, body, attempts, turn: None, parked: false, begun: start }
+        Self { seq, id, kind, body, attempts, turn: None, parked: false, trace: Parent::default(), begun: start }
     }
 
     /// Takes the attempt that was written with the row.
@@ -41,6 +44,12 @@ impl Row {
         self.begun.is_none() && self.attempts >= attempts_max
     }
 
+    /// The turn's id and the attempt, once one has begun: what a line of the host's log names.
+    pub fn names(&self) -> (Option<&str>, Option<u32>) {
+        let turn = self.turn.as_ref();
+        (turn.map(|turn| turn.turn_id.as_str()), turn.map(|turn| turn.attempt))
+    }
+
     /// The attempt at its turn, 0 before the first.
     pub fn attempt(&self) -> u32 {
         self.turn.as_ref().map_or(0, |turn| turn.attempt)
@@ -51,6 +60,6 @@ impl From<InboxRow> for Row {
     fn from(row: InboxRow) -> Self {
         let parked = row.status == RowStatus::Parked;
         let InboxRow { seq, id, kind, body, attempts, turn, .. } = row;
-        Self { seq, id, kind, body, attempts, turn, parked, begun: None }
+        Self { seq, id, kind, body, attempts, turn, parked, trace: Parent::default(), begun: None }
     }
 }

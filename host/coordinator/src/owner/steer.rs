@@ -110,7 +110,8 @@ pub(super) fn converse(said: Vec<(Role, String)>, opening: usize, heard: Vec<Hea
 
 impl Owner {
     /// Accepts a steer: durable first, then acknowledged, then on its way to the guest.
-    pub(super) async fn steer(&mut self, incoming: Incoming, ack: SteerAck) {
+    pub(super) async fn steer(&mut self, mut incoming: Incoming, ack: SteerAck) {
+        let mut span = crate::spans::accepting(self.id, &mut incoming);
         match self.accept_steer(incoming).await {
             Ok((accepted, new)) => {
                 match ack {
@@ -128,7 +129,10 @@ impl Owner {
                     running.attempt.steers.hand_over(message);
                 }
             }
-            Err(error) => ack.refuse(error),
+            Err(error) => {
+                span.fail(&error.code().to_string());
+                ack.refuse(error);
+            }
         }
     }
 

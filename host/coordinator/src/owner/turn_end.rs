@@ -21,7 +21,7 @@ use crate::metrics::{Commit, TurnOutcome};
 impl Owner {
     /// The guest is gone; what it did becomes true, or not at all.
     pub(super) async fn end_turn(&mut self, end: TurnEnd) {
-        let Some(Running { attempt, began, .. }) = self.running.take() else { return };
+        let Some(Running { mut attempt, began, .. }) = self.running.take() else { return };
         let result = match end {
             TurnEnd::HostStopped => {
                 self.count(TurnOutcome::SetAside, began);
@@ -33,6 +33,12 @@ impl Owner {
         };
         match result {
             Ok(outcome) => {
+                crate::spans::ended(&mut attempt.span, &outcome);
+                if let Some(error) = &outcome.error {
+                    // The agent's own log has the sentence; here it would let an agent flood the host's.
+                    let (turn_id, attempt) = attempt.row.names();
+                    tracing::debug!(instance = %self.id, turn_id, attempt, code = error.code, "a turn failed");
+                }
                 self.count(if outcome.error.is_none() { TurnOutcome::Completed } else { TurnOutcome::Failed }, began);
                 self.queue.pop_front();
                 let event = if outcome.error.is_none() { StatusEvent::TurnComplete } else { StatusEvent::TurnError };
@@ -42,14 +48,17 @@ impl Owner {
             Err(error) => {
                 // The cut did not become true: the row is still first and will be run again as the next attempt.
                 self.count(TurnOutcome::NotCut, began);
-                tracing::error!(instance = %self.id, %error, "a cut cannot be made");
+                let code = error.code();
+                attempt.span.fail(&code.to_string());
+                let (turn_id, attempt_n) = attempt.row.names();
+                tracing::error!(instance = %self.id, turn_id, attempt = attempt_n, %code, %error, "a cut cannot be made");
                 self.shown.hub.abandon();
                 if let Some(row) = self.queue.front_mut() {
                     row.attempts = attempt.row.attempts;
                 }
                 let parked = self.park("its cut cannot be made").await;
                 if let Err(error) = parked {
-                    tracing::error!(instance = %self.id, %error, "a message cannot be parked");
+                    tracing::error!(instance = %self.id, turn_id, attempt = attempt_n, %error, "a message cannot be parked");
                     self.parked = true;
                 }
             }
@@ -92,7 +101,7 @@ impl Owner {
             unseen.push(changed.clone());
             request.updates.push(changed);
         }
-        let cut = self.commit_through(request, Some(&attempt.row), unseen, last_n).await?;
+        let cut = self.cut_turn(attempt, request, unseen, last_n).await?;
         if let Some(config) = &attempt.new_config {
             self.core.config = Arc::new(Value::Object(config.clone()));
             self.core.config_rev += 1;
@@ -117,8 +126,25 @@ impl Owner {
         request.updates.extend(rows(output.updates, request.at));
         request.error = Some(error.clone());
         let unseen = request.updates.clone();
-        let cut = self.commit_through(request, Some(&attempt.row), unseen, output.last_n).await?;
+        let cut = self.cut_turn(attempt, request, unseen, output.last_n).await?;
         Ok(Outcome { cut, text: None, error: Some(error) })
+    }
+
+    /// Makes a turn's cut.
+    async fn cut_turn(
+        &mut self,
+        attempt: &Attempt,
+        request: CutRequest,
+        unseen: Vec<NewUpdate>,
+        through_n: u64,
+    ) -> Result<u64, Error> {
+        let mut span = attempt.span.child("cut");
+        let made = self.commit_through(request, Some(&attempt.row), unseen, through_n).await;
+        match &made {
+            Ok(cut) => crate::spans::cut(&mut span, *cut),
+            Err(error) => span.fail(&error.code().to_string()),
+        }
+        made
     }
 
     /// A cut that changes nothing yet.

@@ -70,7 +70,9 @@ impl Owner {
             };
             if let Err(error) = step {
                 // The row stays first and unfinished: the next command or start tries again.
-                tracing::error!(instance = %self.id, %error, "a turn cannot be started");
+                let (turn_id, attempt) = self.queue.front().map_or((None, None), Row::names);
+                let code = error.code();
+                tracing::error!(instance = %self.id, turn_id, attempt, %code, %error, "a turn cannot be started");
                 return;
             }
         }
@@ -155,14 +157,6 @@ impl Owner {
             new_config.clone().map_or_else(|| Arc::clone(&self.core.config), |new| Arc::new(Value::Object(new)));
         let config_rev = self.core.config_rev + u64::from(new_config.is_some());
         let now = self.parts.clock.now_ms();
-        let wait = Arc::new(WaitFlag::new(Arc::clone(&self.wait_changed)));
-        let ports = Ports {
-            updates: Arc::new(HubSink(Arc::clone(&self.shown))),
-            logs: Arc::new(LogLines(Arc::clone(&self.shown))),
-            history: Arc::new(StoreHistory(self.store.clone())),
-            watch: Arc::clone(&wait) as _,
-            clock: self.parts.clock.clone(),
-        };
         let message_id = (row.kind == RowKind::Message).then(|| row.id.clone());
         let spec = TurnSpec {
             instance: self.id,
@@ -184,6 +178,15 @@ impl Owner {
         // Those that an earlier attempt was given died with it.
         let earlier = if start.attempt > 1 { self.store.steers(start.turn).await? } else { Vec::new() };
         let steers = TurnSteers::begin(agent, row.kind, earlier);
+        let span = crate::spans::turn(&row.trace, &spec);
+        let wait = Arc::new(WaitFlag::new(Arc::clone(&self.wait_changed), span.parent()));
+        let ports = Ports {
+            updates: Arc::new(HubSink(Arc::clone(&self.shown))),
+            logs: Arc::new(LogLines(Arc::clone(&self.shown))),
+            history: Arc::new(StoreHistory(self.store.clone())),
+            watch: Arc::clone(&wait) as _,
+            clock: self.parts.clock.clone(),
+        };
         let snapshots = Arc::new(TurnSnapshots::default());
         self.shown.hub.begin(&start.turn_id, start.attempt, message_id, Arc::clone(&snapshots) as _, now);
         self.tell_status(InstanceStatus::Running, StatusEvent::TurnStarted);
@@ -193,7 +196,7 @@ impl Owner {
         let end = self.parts.runtime.run_steered(&agent.code, turn.clone(), call, signal, steers.guest());
         self.parts.metrics.turn_started();
         let began = self.parts.clock.monotonic();
-        let attempt = Attempt { row, number: start.turn, turn, steers, new_config };
+        let attempt = Attempt { row, number: start.turn, turn, steers, span, new_config };
         self.running = Some(Running { attempt, stop, end, wait, began, forgiven: false });
         Ok(())
     }
@@ -218,7 +221,8 @@ impl Owner {
     /// Stops running the first row until somebody retries or discards it.
     pub(super) async fn park(&mut self, why: &str) -> Result<(), Error> {
         let Some(row) = self.queue.front_mut() else { return Ok(()) };
-        tracing::warn!(instance = %self.id, message = %row.id, why, "a message is parked");
+        let (turn_id, attempt) = row.names();
+        tracing::warn!(instance = %self.id, turn_id, attempt, message_id = row.id, why, "a message is parked");
         self.store.park(row.seq).await?;
         row.parked = true;
         self.parked = true;
@@ -255,8 +259,9 @@ impl Owner {
 
     pub(super) async fn write_attempts(&mut self, seq: u64, attempts: u32) {
         if let Err(error) = self.store.set_attempts(seq, attempts).await {
+            let (turn_id, attempt) = self.queue.front().map_or((None, None), Row::names);
             // Counts one death too many at the worst; the turn itself goes on.
-            tracing::warn!(instance = %self.id, %error, "the count of attempts cannot be written");
+            tracing::warn!(instance = %self.id, turn_id, attempt, %error, "the count of attempts cannot be written");
         }
     }
 }

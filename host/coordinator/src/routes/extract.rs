@@ -1,15 +1,18 @@
-//! Extractors whose refusals are Podium's own errors: path ids, JSON bodies, query strings.
+//! Extractors whose refusals are Podium's own errors: path ids, JSON bodies, query strings. And the span of a message.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts as RequestParts;
 use podium_kit::HttpError;
+use podium_kit::trace::Span;
 use podium_wire::{ErrorCode, InstanceId, WireError};
 use serde::de::DeserializeOwned;
 
 use super::BODY_BYTES_MAX;
 use crate::host::Parts;
+use crate::spans;
 
 /// The instance in the path. An id of another form is an instance that does not exist.
 pub(super) struct Instance(pub InstanceId);
@@ -26,6 +29,17 @@ impl FromRequestParts<Arc<Parts>> for Instance {
         id.parse()
             .map(Self)
             .map_err(|_| HttpError::new(ErrorCode::InstanceNotFound, format!("there is no instance {shown}")))
+    }
+}
+
+/// The span of a message that comes in with this request; below the caller's own when the headers name one.
+pub(super) struct Accepting(pub Span);
+
+impl FromRequestParts<Arc<Parts>> for Accepting {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(request: &mut RequestParts, _: &Arc<Parts>) -> Result<Self, Infallible> {
+        Ok(Self(spans::accept(Some(&request.headers))))
     }
 }
 

@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use podium_kit::HttpError;
+use podium_kit::trace::Span;
 use podium_store::HistoryQuery;
 use podium_wire::ErrorCode;
 use podium_wire::ids::check_message_id;
@@ -28,25 +29,36 @@ const PAGE_MAX: usize = 1000;
 /// The longest that a request is held for an answer.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
-/// Checks a message and gives it its sender and id.
+/// Checks a message and gives it its sender and id. `span` began when it came in.
 pub(super) fn incoming(
     parts: &Parts,
     id: Option<String>,
     content: MessageContent,
     channel: &'static str,
+    mut span: Span,
 ) -> Result<Incoming, Error> {
-    let id = match id {
-        Some(id) => {
-            check_message_id(&id).map_err(|error| Error::coded(ErrorCode::InvalidMessageId, error.to_string()))?;
-            id
+    match checked(parts, id, &content) {
+        Ok(id) => Ok(Incoming { sender: LOCAL_PRINCIPAL.to_owned(), id, content, channel, span }),
+        Err(error) => {
+            span.fail(&error.code().to_string());
+            Err(error)
         }
-        None => parts.random.uuid_v7(parts.clock.now_ms()).to_string(),
-    };
+    }
+}
+
+/// The message's id, its own or a new one, if it can be taken.
+fn checked(parts: &Parts, id: Option<String>, content: &MessageContent) -> Result<String, Error> {
     if content.attachments.len() > ATTACHMENTS_MAX {
         let message = format!("a message has at most {ATTACHMENTS_MAX} attachments");
         return Err(Error::coded(ErrorCode::BadRequest, message));
     }
-    Ok(Incoming { sender: LOCAL_PRINCIPAL.to_owned(), id, content, channel })
+    match id {
+        Some(id) => {
+            check_message_id(&id).map_err(|error| Error::coded(ErrorCode::InvalidMessageId, error.to_string()))?;
+            Ok(id)
+        }
+        None => Ok(parts.random.uuid_v7(parts.clock.now_ms()).to_string()),
+    }
 }
 
 /// How long to wait for the answer.
@@ -60,10 +72,11 @@ pub(super) async fn send(
     State(parts): State<Arc<Parts>>,
     Instance(id): Instance,
     Query(query): Query<SendQuery>,
+    extract::Accepting(span): extract::Accepting,
     extract::Json(body): extract::Json<PostMessage>,
 ) -> Result<Response, HttpError> {
     let wait = query.wait.as_deref().map(parse_wait).transpose()?;
-    let message = incoming(&parts, body.id, body.content, "http")?;
+    let message = incoming(&parts, body.id, body.content, "http", span)?;
     let accepted = parts.instances.ask(&parts, id, |reply| Command::Accept(message, Ack::Reply(reply))).await?;
     let receipt = accepted.receipt;
     let outcome = match wait {

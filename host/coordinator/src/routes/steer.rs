@@ -17,9 +17,10 @@ use crate::owner::{Command, SteerAck};
 pub(super) async fn send(
     State(parts): State<Arc<Parts>>,
     Instance(id): Instance,
+    extract::Accepting(span): extract::Accepting,
     extract::Json(body): extract::Json<PostMessage>,
 ) -> Result<(StatusCode, Json<MessageReceipt>), HttpError> {
-    let steer = incoming(&parts, body.id, body.content, "http")?;
+    let steer = incoming(&parts, body.id, body.content, "http", span)?;
     let send = |reply| Command::Steer(steer, SteerAck::Reply(reply));
     let receipt = parts.instances.ask(&parts, id, send).await?;
     Ok((StatusCode::ACCEPTED, Json(receipt)))

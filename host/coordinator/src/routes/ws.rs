@@ -25,6 +25,7 @@ use crate::host::Parts;
 use crate::hub::{Client, Drained, Hub, Resume, frame, lagged};
 use crate::instances::Shown;
 use crate::owner::{Ack, Command, SteerAck};
+use crate::spans;
 
 /// How long a client may take to read what was written.
 const WRITE_MAX: Duration = Duration::from_secs(30);
@@ -135,20 +136,24 @@ impl Connection {
             return Err(self.too_big(socket).await);
         }
         match read(&text) {
-            Ok(ClientFrame::ProcessMessage { id, content }) => match incoming(&self.parts, id, content, "ws") {
-                Ok(message) => {
-                    let accept = Command::Accept(message, Ack::Client(Arc::clone(&self.client)));
-                    self.parts.instances.send(&self.parts, self.id, accept);
+            Ok(ClientFrame::ProcessMessage { id, content }) => {
+                match incoming(&self.parts, id, content, "ws", spans::accept(None)) {
+                    Ok(message) => {
+                        let accept = Command::Accept(message, Ack::Client(Arc::clone(&self.client)));
+                        self.parts.instances.send(&self.parts, self.id, accept);
+                    }
+                    Err(error) => self.refuse(error.into()),
                 }
-                Err(error) => self.refuse(error.into()),
-            },
-            Ok(ClientFrame::Steer { id, content }) => match incoming(&self.parts, id, content, "ws") {
-                Ok(steer) => {
-                    let steer = Command::Steer(steer, SteerAck::Client(Arc::clone(&self.client)));
-                    self.parts.instances.send(&self.parts, self.id, steer);
+            }
+            Ok(ClientFrame::Steer { id, content }) => {
+                match incoming(&self.parts, id, content, "ws", spans::accept(None)) {
+                    Ok(steer) => {
+                        let steer = Command::Steer(steer, SteerAck::Client(Arc::clone(&self.client)));
+                        self.parts.instances.send(&self.parts, self.id, steer);
+                    }
+                    Err(error) => self.refuse(error.into()),
                 }
-                Err(error) => self.refuse(error.into()),
-            },
+            }
             Ok(ClientFrame::Interrupt {}) => self.interrupt(),
             Ok(ClientFrame::Ping { id }) => Hub::reply(&self.client, &ServerFrame::Pong(Pong { id })),
             Ok(ClientFrame::Subscribe(from)) => self.subscribe(socket, &from).await?,

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::process::Command;
 
-use podium_it::{Cli, Client, Host, eventually, message_id};
+use futures_util::StreamExt;
+use podium_it::{Cli, Client, Host, agents, eventually, message_id};
 use podium_wire::ErrorCode;
-use podium_wire::rest::InstanceStatus;
+use podium_wire::rest::{InstancePage, InstanceStatus};
+use podium_wire::updates::EventType;
 use prometheus_parse::{Scrape, Value as Sample};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// `/openapi.json`
 async fn document(client: &Client) -> Value {
@@ -209,6 +211,53 @@ async fn figures_show_what_goes_on_now() {
     client.until(id, "a turn", |info| info.status != InstanceStatus::Resting).await;
     assert_eq!(client.delete(&format!("/api/v1/instances/{id}")).await.status, 204);
     assert_eq!(quiet(&client).await.get("podium_turns_ended_total set_aside"), 1.0);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_keep_up_is_counted() {
+    let host = Host::start().await;
+    let client = host.client();
+    let wide = json!({"output_bytes": 33_554_432, "updates": 1_000_000});
+    assert_eq!(client.deploy(agents::with_limits("probe", &wide), None, None).await.status, 201);
+    let id = client.instance("probe").await;
+    assert_eq!(quiet(&client).await.get("podium_clients_lagged_total"), 0.0);
+    // It reads nothing meanwhile: more than any buffer between the two holds, and than its queue.
+    let mut lazy = client.socket(id).await;
+    for _ in 0..2 {
+        assert_eq!(client.ask(id, "stream 100000").await.error, None);
+    }
+    while lazy.update().await.event_type != EventType::Lagged {}
+    let lagged = quiet(&client).await.get("podium_clients_lagged_total");
+    assert!(lagged >= 1.0, "{lagged}");
+}
+
+#[tokio::test]
+async fn who_is_in_a_turn_is_found_among_many() {
+    let host = Host::start().await;
+    let client = host.client();
+    client.deployed("hello").await;
+    let older = futures_util::stream::iter(0..1001).map(|_| client.instance("hello")).buffer_unordered(16);
+    assert_eq!(older.count().await, 1001);
+    client.deployed("probe").await;
+    let ids = [client.instance("probe").await, client.instance("probe").await];
+    for id in ids {
+        client.post_message(id, &message_id(), "sleep 600000").await;
+        client.until(id, "a wait", |info| info.status == InstanceStatus::Waiting).await;
+    }
+    let page = async |query: &str| {
+        let page: InstancePage = client.get(&format!("/api/v1/instances?{query}")).await.with(200);
+        (page.instances.iter().map(|found| (found.instance_id, found.status)).collect::<Vec<_>>(), page.next)
+    };
+    let [first, second] = ids.map(|id| (id, InstanceStatus::Waiting));
+    assert_eq!(page("status=waiting").await, (vec![first, second], None));
+    assert_eq!(page("status=running,waiting&limit=1").await, (vec![first], Some(ids[0])));
+    assert_eq!(page(&format!("status=waiting&after={}", ids[0])).await, (vec![second], None));
+    assert_eq!(page("status=running").await, (vec![], None));
+    client.get("/instances?status=resting").await.refused(ErrorCode::BadRequest);
+    let shown = host.cli().run(&["top", "--once", "--json"]).await.json();
+    let busy: Vec<&str> =
+        shown["busy"].as_array().expect("a list").iter().filter_map(|b| b["instance_id"].as_str()).collect();
+    assert_eq!(busy, ids.map(|id| id.to_string()));
 }
 
 #[tokio::test]
