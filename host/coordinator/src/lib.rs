@@ -19,6 +19,7 @@ mod owner;
 mod ports;
 mod routes;
 mod spans;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -81,6 +81,8 @@ pub enum Call {
         /// Who changed it.
         source: String,
     },
+    /// `migrate`, from this version of the state's schema.
+    Migrate(u32),
 }
 
 /// How a turn ended. The turn itself is still open: the caller completes or fails it.
@@ -282,6 +284,7 @@ enum Export {
     Init,
     Message(Box<types::Message>),
     ConfigChange(Vec<lifecycle::ConfigChange>, String),
+    Migrate(u32),
 }
 
 /// What an export answered.
@@ -305,6 +308,7 @@ impl TryFrom<Call> for Export {
                 let changes = changes.into_iter().map(convert::lifecycle::config_change).collect();
                 Self::ConfigChange(changes, source)
             }
+            Call::Migrate(from) => Self::Migrate(from),
         })
     }
 }
@@ -350,6 +354,7 @@ impl Export {
             Self::ConfigChange(changes, source) => {
                 Answer::Done(exports.call_on_config_change(accessor, changes, source).await?)
             }
+            Self::Migrate(from) => Answer::Done(exports.call_migrate(accessor, from).await?),
         })
     }
 }

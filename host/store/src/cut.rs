@@ -47,6 +47,8 @@ pub struct CutRequest {
     pub config: Option<(u64, String)>,
     /// New code.
     pub component: Option<DeploymentId>,
+    /// What is remembered of an upgrade on trial.
+    pub trial: TrialNote,
     /// The workspace's root, opaque.
     pub workspace_root: Option<Vec<u8>>,
     /// The workspace's version.
@@ -57,6 +59,18 @@ pub struct CutRequest {
     pub stopped: Option<bool>,
     /// When, in milliseconds since the Unix epoch.
     pub at: u64,
+}
+
+/// What a cut does to the note of an upgrade on trial: a text that the store keeps and does not read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum TrialNote {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// This one is in force.
+    Set(String),
+    /// There is none any more.
+    Clear,
 }
 
 /// A durable update that gets its `seq` now.
@@ -186,6 +200,15 @@ fn write_cut(connection: &Connection, request: &CutRequest, next: &Head, made: &
         connection
             .prepare_cached("INSERT INTO config(rev, doc, at) VALUES (?1, ?2, ?3)")?
             .execute(params![revision, doc, request.at])?;
+    }
+    match &request.trial {
+        TrialNote::Keep => {}
+        TrialNote::Set(note) => {
+            connection.prepare_cached("INSERT OR REPLACE INTO meta(k, v) VALUES ('trial', ?1)")?.execute([note])?;
+        }
+        TrialNote::Clear => {
+            connection.prepare_cached("DELETE FROM meta WHERE k = 'trial'")?.execute([])?;
+        }
     }
     if let Some(stopped) = request.stopped {
         write_stopped(connection, stopped)?;

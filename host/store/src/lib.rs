@@ -30,7 +30,7 @@ mod updates;
 
 pub use accept::{AcceptError, Accepted, NewRow};
 pub use create::{FirstCut, NewInstance};
-pub use cut::{CutMade, CutRequest, NewUpdate};
+pub use cut::{CutMade, CutRequest, NewUpdate, TrialNote};
 pub use error::StoreError;
 pub use history::HistoryQuery;
 pub use host_db::InstanceRow;

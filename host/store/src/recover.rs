@@ -43,6 +43,8 @@ pub struct Recovered {
     pub last_turn: u64,
     /// The last place of the inbox.
     pub last_inbox_seq: u64,
+    /// The note of an upgrade on trial.
+    pub trial: Option<String>,
     /// Rows that no cut has consumed, in order.
     pub unfinished: Vec<InboxRow>,
 }
@@ -124,8 +126,14 @@ impl Open {
             last_message_seq: self.head.last_message_seq,
             last_turn: self.head.last_turn,
             last_inbox_seq: self.head.last_inbox_seq,
+            trial: self.trial()?,
             unfinished: self.unfinished()?,
         })
+    }
+
+    fn trial(&self) -> Result<Option<String>, StoreError> {
+        let mut select = self.messages.connection().prepare_cached("SELECT v FROM meta WHERE k = 'trial'")?;
+        Ok(select.query_row([], |row| row.get(0)).optional()?)
     }
 
     fn unfinished(&self) -> Result<Vec<InboxRow>, StoreError> {

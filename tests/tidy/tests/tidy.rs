@@ -155,7 +155,10 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("build", &[]),
     ("deploy", &[]),
     ("deployment", &["list", "show"]),
-    ("instance", &["create", "list", "info", "state", "stop", "start", "delete", "steer", "retry", "discard"]),
+    (
+        "instance",
+        &["create", "list", "info", "state", "stop", "start", "upgrade", "delete", "steer", "retry", "discard"],
+    ),
     ("chat", &[]),
     ("files", &["ls", "cat", "put", "rm"]),
     ("logs", &[]),

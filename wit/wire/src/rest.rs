@@ -256,6 +256,47 @@ pub struct PutConfig {
     pub if_revision: Option<u64>,
 }
 
+/// Body of `POST /agent/{id}/upgrade`: one of `version` and `deployment_id`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeInstance {
+    /// A version of the agent type that the instance runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<AgentVersion>,
+    /// `TYPE[:VERSION[@HEX]]`, of the same agent type.
+    #[serde(default, alias = "deployment", skip_serializing_if = "Option::is_none")]
+    pub deployment_id: Option<DeploymentRef>,
+    /// When the new code fails in its first turn, put the old one back and let it run that message.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_trial: bool,
+}
+
+/// How far an upgrade is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UpgradeStatus {
+    /// It is durable, and takes effect when the running turn is over.
+    Accepted,
+    /// It is in force.
+    Done,
+    /// The instance runs this code already.
+    Unchanged,
+}
+
+/// Answer to an upgrade: 202 when it is `accepted`, else 200.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UpgradeReceipt {
+    /// How far it is.
+    pub status: UpgradeStatus,
+    /// The code that was asked for.
+    pub deployment_id: DeploymentId,
+    /// The code in force when it was asked for.
+    pub previous_deployment_id: DeploymentId,
+    /// The cut that brought it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
+}
+
 /// The state of an instance at a pointer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StateDocument {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::WireError;
+use crate::ids::DeploymentId;
 use crate::rest::InstanceStatus;
 
 /// How long an update lives.
@@ -101,6 +102,7 @@ catalogue! {
     StreamEnd "stream_end" Durable ["complete", "stream_complete"] "text" "The turn is over; its text as a whole.";
     Error "error" Durable [] "code, message, hint?, retryable" "The turn ended without its effects.";
     ConfigChanged "config.changed" Durable [] "revision" "The configuration has a new revision.";
+    DeploymentChanged "deployment.changed" Durable [] "deployment_id, previous_deployment_id, reason, error?" "From here on the instance runs other code: `reason` is `upgrade`, or `put_back` with the error of the version that was on trial.";
     Cut "cut" Control [] "cut, turn_id, attempt, through_n, first_seq?, last_seq?" "Everything of this attempt up to `through_n` is true; the durable part has these numbers.";
     TurnRestarted "turn.restarted" Control [] "turn_id, attempt, keep_through_seq" "The attempt died: drop this turn's live updates.";
     TurnSnapshot "turn.snapshot" Control [] "turn_id, attempt, n, items" "The texts so far of the running attempt, in place of updates that are no longer held.";
@@ -222,6 +224,7 @@ bodies! {
     StreamEnd(StreamEnd),
     Error(WireError),
     ConfigChanged(ConfigChanged),
+    DeploymentChanged(Box<DeploymentChanged>),
     Cut(CutMade),
     TurnRestarted(TurnRestarted),
     TurnSnapshot(TurnSnapshot),
@@ -251,6 +254,8 @@ pub enum TurnKind {
     Message,
     /// `on-config-change`.
     ConfigChange,
+    /// `migrate`.
+    Upgrade,
 }
 
 /// Content of `stream_start`.
@@ -524,6 +529,30 @@ pub struct StreamEnd {
 pub struct ConfigChanged {
     /// The revision in force.
     pub revision: u64,
+}
+
+/// Why an instance runs other code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeploymentReason {
+    /// Somebody asked for it.
+    Upgrade,
+    /// The new one was on trial and failed in its first turn.
+    PutBack,
+}
+
+/// Content of `deployment.changed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentChanged {
+    /// What the instance runs from here on.
+    pub deployment_id: DeploymentId,
+    /// What it ran before.
+    pub previous_deployment_id: DeploymentId,
+    /// Why.
+    pub reason: DeploymentReason,
+    /// How the one on trial failed, when it is put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<WireError>,
 }
 
 /// Content of `cut`.

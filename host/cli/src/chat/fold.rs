@@ -333,6 +333,10 @@ impl Fold {
 
     /// The end of a message that no turn consumed: somebody discarded it.
     fn without_a_turn(&mut self, update: &Update, body: UpdateBody, actions: &mut Vec<Action>) {
+        // An old message's answer is read from the beginning: what the instance ran then is no news.
+        if matches!(body, UpdateBody::DeploymentChanged(_)) && !self.duplicate {
+            actions.extend(note(&body).map(Action::Note));
+        }
         if let UpdateBody::Error(error) = body
             && update.message_id.as_deref() == Some(&self.id)
             && update.seq.is_some()
@@ -435,6 +439,13 @@ fn note(body: &UpdateBody) -> Option<String> {
             };
             Some(format!("{what}: {}", change.path))
         }
+        UpdateBody::DeploymentChanged(changed) => Some(match &changed.error {
+            None => format!("now runs {}", changed.deployment_id),
+            Some(error) => format!(
+                "{} failed ({}); {} is put back and answers",
+                changed.previous_deployment_id, error.message, changed.deployment_id
+            ),
+        }),
         _ => None,
     }
 }

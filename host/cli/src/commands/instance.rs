@@ -12,7 +12,7 @@ use podium_wire::{DeploymentRef, InstanceId};
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Context, input};
+use super::{Context, input, upgrade};
 use crate::client::{Client, block_on};
 use crate::exit::Failure;
 use crate::output::{Output, moment, note};
@@ -65,6 +65,7 @@ pub(crate) enum Instance {
     #[command(after_help = "Examples:
   podium instance start 0198c0de-0000-7000-8000-000000000001")]
     Start(Named),
+    Upgrade(upgrade::Upgrade),
     /// Remove the instance with all its data
     #[command(after_help = "Examples:
   podium instance delete 0198c0de-0000-7000-8000-000000000001")]
@@ -149,6 +150,7 @@ impl Instance {
                     client.order(Method::POST, &["instances", &instance.to_string(), "start"]).await?;
                     done(output, instance, "started")
                 }
+                Self::Upgrade(upgrade) => upgrade.run(&client, output).await,
                 Self::Delete(Named { instance }) => {
                     client.order(Method::DELETE, &["instances", &instance.to_string()]).await?;
                     done(output, instance, "deleted")

@@ -17,6 +17,7 @@ pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod up;
+pub(crate) mod upgrade;
 
 use crate::args::{Cli, Command, Global};
 use crate::client::Client;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::steer::SteerAck;
+use super::{Queued, Wanted};
 use crate::error::Error;
 use crate::files::FileChange;
 use crate::hub::{Client, Hub};
@@ -92,6 +93,8 @@ pub enum Command {
         /// The new document.
         reply: Reply<ConfigDocument>,
     },
+    /// Changes the code; answers when that is durable.
+    Upgrade(Wanted, Reply<Queued>),
     /// Ends the running turn.
     Interrupt(Reply<()>),
     /// Takes no more messages.
@@ -119,6 +122,7 @@ impl Command {
             Self::Info(reply) => drop(reply.send(Err(error))),
             Self::State(reply) => drop(reply.send(Err(error))),
             Self::Config(reply) | Self::SetConfig { reply, .. } => drop(reply.send(Err(error))),
+            Self::Upgrade(_, reply) => drop(reply.send(Err(error))),
             Self::Stop(reply) | Self::Start(reply) => drop(reply.send(Err(error))),
             Self::Retry(_, reply) => drop(reply.send(Err(error))),
             Self::Discard(_, reply) | Self::Write(_, reply) => drop(reply.send(Err(error))),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use podium_runtime::StopReason;
-use podium_store::CutKind;
+use podium_store::{CutKind, RowKind};
 use podium_wire::ErrorCode;
 use podium_wire::frames::CloseCode;
 use podium_wire::rest::{InstanceInfo, InstanceStatus};
@@ -51,7 +51,9 @@ impl Owner {
         if !self.core.stopped {
             self.store.set_stopped(true).await?;
             self.core.stopped = true;
-            if let Some(running) = &self.running {
+            // An upgrade answers nobody: it goes on.
+            if let Some(running) = self.running.as_ref().filter(|running| running.attempt.row.kind != RowKind::Upgrade)
+            {
                 running.stop.stop(StopReason::HostStop);
             }
             self.tell_status(InstanceStatus::Stopped, StatusEvent::Stopped);

@@ -122,7 +122,7 @@ impl Owner {
 
     /// Runs a parked message again, or adds a failed one anew.
     pub(super) async fn retry(&mut self, id: &str) -> Result<MessageReceipt, Error> {
-        if self.parked && self.queue.front().is_some_and(|row| row.id == id) {
+        if self.parked_at(id).is_some() {
             self.unpark().await?;
             self.start_next().await;
             return Ok(MessageReceipt { message_id: id.to_owned(), duplicate: false });
@@ -156,13 +156,17 @@ impl Owner {
 
     /// Gives a parked message up: an error cut consumes it.
     pub(super) async fn discard(&mut self, id: &str) -> Result<u64, Error> {
-        let Some(row) = self.queue.front().filter(|row| self.parked && row.id == id).cloned() else {
+        let Some(at) = self.parked_at(id) else {
             self.newest(id).await?;
             return Err(Error::coded(ErrorCode::NotParked, format!("message {id} is not parked")));
         };
+        if self.running.is_some() {
+            return Err(Error::coded(ErrorCode::TurnActive, "an upgrade runs"));
+        }
+        let row = self.queue[at].clone();
         let error = WireError::new(ErrorCode::Discarded, format!("message {id} was discarded"));
         let cut = self.cut_without_turn(CutKind::Error, Some(&row), Some(&error)).await?;
-        self.queue.pop_front();
+        self.queue.remove(at);
         self.parked = false;
         self.resolve(row.seq, &Outcome { cut, text: None, error: Some(error) });
         self.start_next().await;
@@ -177,8 +181,13 @@ impl Owner {
             .ok_or_else(|| Error::coded(ErrorCode::MessageNotFound, format!("there is no message {id}")))
     }
 
+    /// The place of the parked row of that id.
+    fn parked_at(&self, id: &str) -> Option<usize> {
+        self.queue.iter().position(|row| row.parked && row.id == id)
+    }
+
     async fn unpark(&mut self) -> Result<(), Error> {
-        if let Some(row) = self.queue.front_mut() {
+        if let Some(row) = self.queue.iter_mut().find(|row| row.parked) {
             self.store.unpark(row.seq).await?;
             row.parked = false;
             row.attempts = 0;

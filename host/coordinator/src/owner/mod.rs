@@ -13,6 +13,7 @@ mod row;
 mod steer;
 mod turn_end;
 mod turn_start;
+mod upgrade;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -44,6 +45,7 @@ pub(crate) use messages::HOST_SENDER;
 pub(crate) use open::Opening;
 pub(crate) use row::Row;
 pub(crate) use steer::SteerAck;
+pub(crate) use upgrade::{Queued, Wanted};
 
 /// Commands that may wait for an owner: a full inbox and as many questions about it.
 pub(crate) const COMMANDS_MAX: usize = 1024;
@@ -122,6 +124,8 @@ pub(crate) struct Owner {
     queue: VecDeque<Row>,
     parked: bool,
     running: Option<Running>,
+    /// The upgrade whose `migrate` runs, and one that has yet to prove itself.
+    upgrade: upgrade::Upgrades,
     waiters: Waiters,
     commands: mpsc::Receiver<Command>,
     /// True once host.db knows that this instance may have unfinished rows.
@@ -239,6 +243,7 @@ impl Owner {
             Command::SetConfig { config, if_revision, sender, reply } => {
                 self.set_config(config, if_revision, sender, reply).await;
             }
+            Command::Upgrade(wanted, reply) => self.upgrade(wanted, reply).await,
             Command::Interrupt(reply) => answer(reply, self.interrupt()),
             Command::Stop(reply) => answer(reply, self.stop().await),
             Command::Start(reply) => answer(reply, self.start().await),

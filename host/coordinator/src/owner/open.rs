@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
 use super::row::Row;
+use super::upgrade::{self, Upgrades};
 use super::{Command, Core, Owner, Waiters};
 use crate::error::Error;
 use crate::host::Parts;
@@ -38,12 +39,12 @@ impl Owner {
         mut commands: mpsc::Receiver<Command>,
     ) -> Option<Self> {
         let store = parts.store.instance(id);
-        let (core, queue, waiters, active) = match opening {
-            Opening::Fresh { core, queue, waiters } => (*core, queue, waiters, true),
+        let (core, queue, trial, waiters, active) = match opening {
+            Opening::Fresh { core, queue, waiters } => (*core, queue, None, waiters, true),
             Opening::Stored => match recover(&store).await {
-                Ok((core, queue)) => {
+                Ok((core, queue, trial)) => {
                     let active = !queue.is_empty();
-                    (core, queue, Waiters::new(), active)
+                    (core, queue, trial, Waiters::new(), active)
                 }
                 Err(error) => {
                     remove_unfinished(&parts, id, &error).await;
@@ -53,7 +54,7 @@ impl Owner {
                 }
             },
         };
-        let parked = queue.first().is_some_and(|row| row.parked);
+        let parked = queue.iter().any(|row| row.parked);
         let owner = Self {
             parts,
             id,
@@ -64,6 +65,7 @@ impl Owner {
             queue: queue.into(),
             parked,
             running: None,
+            upgrade: Upgrades::recovered(id, trial.as_deref()),
             waiters,
             commands,
             active,
@@ -77,7 +79,7 @@ impl Owner {
     }
 }
 
-async fn recover(store: &InstanceStore) -> Result<(Core, Vec<Row>), Error> {
+async fn recover(store: &InstanceStore) -> Result<(Core, Vec<Row>, Option<String>), Error> {
     let recovered = store.recover().await?;
     let core = Core {
         created_at: recovered.created_at,
@@ -91,7 +93,9 @@ async fn recover(store: &InstanceStore) -> Result<(Core, Vec<Row>), Error> {
         config: Arc::new(Value::Object(recovered.config)),
         config_rev: recovered.config_rev,
     };
-    Ok((core, recovered.unfinished.into_iter().map(Row::from).collect()))
+    let queue = recovered.unfinished.into_iter().map(Row::from).collect();
+    let queue = upgrade::ordered(queue, core.stopped);
+    Ok((core, queue, recovered.trial))
 }
 
 /// Removes what a creation left that was never answered: nobody knows it.

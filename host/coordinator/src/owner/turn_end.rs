@@ -5,7 +5,7 @@
 use podium_capabilities::steer::Heard;
 use podium_capabilities::turn::{DurableUpdate, TurnOutput};
 use podium_runtime::TurnEnd;
-use podium_store::{CutKind, CutRequest, NewUpdate, Outcome, RowKind};
+use podium_store::{CutKind, CutRequest, NewUpdate, Outcome, RowKind, TrialNote};
 use podium_wire::message::{Message, Role};
 use podium_wire::updates::{CutMade, StatusEvent, Update, UpdateBody};
 use podium_wire::{ErrorCode, WireError};
@@ -26,6 +26,11 @@ impl Owner {
             TurnEnd::HostStopped => {
                 self.count(TurnOutcome::SetAside, began);
                 self.set_aside(attempt).await;
+                return;
+            }
+            TurnEnd::Failed(error) if self.fails_its_trial(&attempt, &error) => {
+                self.count(TurnOutcome::SetAside, began);
+                self.put_back(attempt, error).await;
                 return;
             }
             TurnEnd::Completed => self.complete(&attempt).await,
@@ -101,7 +106,9 @@ impl Owner {
             unseen.push(changed.clone());
             request.updates.push(changed);
         }
+        self.add_upgrade(&attempt.row, &mut request, &mut unseen);
         let cut = self.cut_turn(attempt, request, unseen, last_n).await?;
+        self.upgraded(&attempt.row);
         if let Some(config) = &attempt.new_config {
             self.core.config = Arc::new(Value::Object(config.clone()));
             self.core.config_rev += 1;
@@ -112,6 +119,8 @@ impl Owner {
     async fn fail(&mut self, attempt: &Attempt, error: WireError) -> Result<Outcome, Error> {
         let error = if attempt.row.kind == RowKind::ConfigChange && error.known_code() == Some(ErrorCode::GuestError) {
             WireError::new(ErrorCode::ConfigRefused, error.message)
+        } else if attempt.row.kind == RowKind::Upgrade {
+            super::upgrade::migration_failed(&error)
         } else {
             error
         };
@@ -162,6 +171,7 @@ impl Owner {
             updates: Vec::new(),
             config: None,
             component: None,
+            trial: TrialNote::Keep,
             workspace_root: None,
             workspace_version: None,
             error: None,
@@ -235,6 +245,7 @@ fn kind_of(kind: RowKind) -> CutKind {
         RowKind::Init => CutKind::Init,
         RowKind::Message => CutKind::Turn,
         RowKind::ConfigChange => CutKind::Config,
+        RowKind::Upgrade => CutKind::Upgrade,
     }
 }
 
@@ -242,7 +253,7 @@ fn kind_of(kind: RowKind) -> CutKind {
 pub(super) fn spoken(row: &Row, texts: &[String]) -> Vec<(Role, String)> {
     let heard = match row.kind {
         RowKind::Message => serde_json::from_str::<Message>(&row.body).ok(),
-        RowKind::Init | RowKind::ConfigChange => None,
+        RowKind::Init | RowKind::ConfigChange | RowKind::Upgrade => None,
     };
     let heard = heard.map(|message| (message.role, message.text));
     heard.into_iter().chain(texts.iter().map(|text| (Role::Assistant, text.clone()))).collect()

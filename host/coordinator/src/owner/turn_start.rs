@@ -57,8 +57,19 @@ fn next(owner: &Owner, agent: &LoadedAgent, row: &Row) -> Next {
 impl Owner {
     /// Starts the first row's turn, if there is one and nothing runs.
     pub(super) async fn start_next(&mut self) {
-        while self.running.is_none() && !self.core.stopped && !self.parked {
+        while self.running.is_none() && (self.may_upgrade() || (!self.core.stopped && !self.parked)) {
             let Some(row) = self.queue.front().cloned() else { return };
+            if row.kind == RowKind::Upgrade {
+                // Needs the new code, and not the old one, which may be what does not load.
+                if !self.may_upgrade() {
+                    return;
+                }
+                if let Err(error) = self.start_upgrade(row).await {
+                    tracing::error!(instance = %self.id, %error, "an upgrade cannot be started");
+                    return;
+                }
+                continue;
+            }
             let step = match self.load_agent().await {
                 Ok(agent) => match next(self, &agent, &row) {
                     Next::Nothing => return,
@@ -122,7 +133,7 @@ impl Owner {
         }
     }
 
-    async fn start_turn(&mut self, agent: &Arc<LoadedAgent>, mut row: Row) -> Result<(), Error> {
+    pub(super) async fn start_turn(&mut self, agent: &Arc<LoadedAgent>, mut row: Row) -> Result<(), Error> {
         if !self.has_workspace {
             self.store.make_workspace().await?;
             self.has_workspace = true;
@@ -214,6 +225,9 @@ impl Owner {
                 let changes = changes(&self.core.config, &Value::Object(change.config.clone()));
                 let call = Call::ConfigChange { changes, source: change.source };
                 Asked { kind: TurnKind::ConfigChange, call, new_config: Some(change.config) }
+            }
+            RowKind::Upgrade => {
+                Asked { kind: TurnKind::Upgrade, call: Call::Migrate(self.migrates_from()), new_config: None }
             }
         })
     }

@@ -96,7 +96,7 @@ pub(super) async fn send(
 }
 
 /// Reads `30s`, `1500ms` or `2m`.
-fn parse_wait(text: &str) -> Result<Duration, Error> {
+pub(super) fn parse_wait(text: &str) -> Result<Duration, Error> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &text[digits.len()..];
     let factor = match unit {

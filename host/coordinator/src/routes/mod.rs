@@ -18,6 +18,7 @@ mod openapi;
 mod state;
 mod steer;
 mod table;
+mod upgrade;
 mod ws;
 
 use std::sync::Arc;
@@ -84,6 +85,7 @@ fn instance_routes() -> Table {
         .route("/messages/{message}/retry", post(messages::retry))
         .route("/messages/{message}/discard", post(messages::discard))
         .route("/steer", post(steer::send))
+        .route("/upgrade", post(upgrade::upgrade))
         .route("/interrupt", post(control::interrupt))
         .route("/stop", post(control::stop))
         .route("/start", post(control::start))

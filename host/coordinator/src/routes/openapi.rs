@@ -12,7 +12,7 @@ use podium_wire::error::ErrorBody;
 use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, DeploymentDetail, DeploymentPage, ExternalCut, FilePage,
     Health, HistoryPage, InstanceInfo, InstancePage, LogPage, MessageOutcome, MessageReceipt, PostMessage, PutConfig,
-    StateDocument,
+    StateDocument, UpgradeInstance, UpgradeReceipt,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -188,6 +188,16 @@ fn of_instance() -> Vec<Operation> {
         Operation::new("put", "/config", "setConfig", "Sets the configuration, whole.")
             .takes(json::<PutConfig>())
             .gives(200, "The agent has taken it.", json::<ConfigDocument>()),
+        Operation::new(
+            "post",
+            "/upgrade",
+            "upgradeInstance",
+            "Runs other code of the same agent type from the next turn on.",
+        )
+        .query("wait", "string", "Wait so long until it is in force, such as 30s; at most 300s.")
+        .takes(json::<UpgradeInstance>())
+        .gives(202, "It is durable, and takes effect when the running turn is over.", json::<UpgradeReceipt>())
+        .gives(200, "It is in force, or was already.", json::<UpgradeReceipt>()),
         Operation::new("get", "/messages", "history", "The conversation, oldest first.")
             .query("after", "integer", AFTER)
             .query("limit", "integer", LIMIT)

@@ -85,6 +85,7 @@ pub(crate) fn request(parent: u64, turn: Option<u64>, inbox_seq: Option<u64>) ->
         workspace_version: None,
         error: None,
         stopped: None,
+        trial: podium_store::TrialNote::Keep,
         at: 3_000,
     }
 }

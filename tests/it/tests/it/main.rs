@@ -27,3 +27,4 @@ mod seeing;
 mod steer;
 mod traces;
 mod turn_outcomes;
+mod upgrade;

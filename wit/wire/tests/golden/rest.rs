@@ -11,6 +11,7 @@ use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, Deployment, DeploymentDetail, DeploymentPage, Description,
     ExternalCut, FileEntry, FileKind, FilePage, Health, HistoryPage, Hook, InstanceInfo, InstancePage, InstanceStatus,
     InstanceSummary, LogLevel, LogLine, LogPage, MessageOutcome, MessageReceipt, PostMessage, PutConfig, StateDocument,
+    UpgradeInstance, UpgradeReceipt, UpgradeStatus,
 };
 use podium_wire::{DeploymentId, Digest, ErrorCode};
 use serde_json::{Map, Value, json};
@@ -188,6 +189,17 @@ pub(crate) fn samples() -> Vec<Sample> {
         "FileEntry" => file(),
         "FilePage" => FilePage { files: vec![file()], next: Some("docs/a.md".into()) },
         "ExternalCut" => ExternalCut { cut: 5 },
+        "UpgradeInstance" => UpgradeInstance {
+            deployment_id: Some("counter:1.3.0".parse().expect("a reference")),
+            on_trial: true,
+            ..UpgradeInstance::default()
+        },
+        "UpgradeReceipt" => UpgradeReceipt {
+            status: UpgradeStatus::Done,
+            deployment_id: deployment_id(),
+            previous_deployment_id: deployment_id(),
+            cut: Some(6),
+        },
         "Health" => Health { status: "ok".into(), version: "0.1.0".into() },
         "AdminStatus" => AdminStatus {
             version: "0.1.0".into(),

@@ -4,11 +4,11 @@ use podium_wire::ErrorCode;
 use podium_wire::error::WireError;
 use podium_wire::rest::InstanceStatus;
 use podium_wire::updates::{
-    CodeBlock, ConfigChanged, CutMade, EventType, FileChange, FileChangeKind, Item, ItemText, Lagged, MessageAccepted,
-    OpenItem, Plan, PlanContent, PlanStep, PlanStepRef, Reset, StateDelta, StatusChange, StatusEvent, SteerDelivered,
-    SteerFailed, SteerUndelivered, StepStatus, StreamEnd, StreamStart, TerminalComplete, TerminalStream, ToolCall,
-    ToolCallDelta, ToolCallStart, ToolError, ToolKind, ToolResult, TurnKind, TurnRestarted, TurnSnapshot, Update,
-    UpdateBody, Usage,
+    CodeBlock, ConfigChanged, CutMade, DeploymentChanged, DeploymentReason, EventType, FileChange, FileChangeKind,
+    Item, ItemText, Lagged, MessageAccepted, OpenItem, Plan, PlanContent, PlanStep, PlanStepRef, Reset, StateDelta,
+    StatusChange, StatusEvent, SteerDelivered, SteerFailed, SteerUndelivered, StepStatus, StreamEnd, StreamStart,
+    TerminalComplete, TerminalStream, ToolCall, ToolCallDelta, ToolCallStart, ToolError, ToolKind, ToolResult,
+    TurnKind, TurnRestarted, TurnSnapshot, Update, UpdateBody, Usage,
 };
 use serde_json::json;
 
@@ -125,6 +125,12 @@ fn body(kind: EventType) -> UpdateBody {
         EventType::StreamEnd => UpdateBody::StreamEnd(StreamEnd { text: "Hello, world.".into() }),
         EventType::Error => UpdateBody::Error(WireError::new(ErrorCode::GuestTrap, "the agent panicked")),
         EventType::ConfigChanged => UpdateBody::ConfigChanged(ConfigChanged { revision: 2 }),
+        EventType::DeploymentChanged => UpdateBody::DeploymentChanged(Box::new(DeploymentChanged {
+            deployment_id: "counter:1.2.3@2b2b2b2b".parse().expect("an id"),
+            previous_deployment_id: "counter:1.2.3-dev.1@3c3c3c3c".parse().expect("an id"),
+            reason: DeploymentReason::PutBack,
+            error: Some(WireError::new(ErrorCode::GuestTrap, "the agent panicked")),
+        })),
         EventType::Cut => UpdateBody::Cut(CutMade {
             cut: 4,
             turn_id: Some(TURN.into()),
