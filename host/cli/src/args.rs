@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use anstyle::AnsiColor;
 use clap::builder::Styles;
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    build, chat, completions, config, deploy, deployment, doctor, files, instance, logs, man, new, status, token, top,
-    up,
+    build, chat, completions, config, deploy, deployment, dev, doctor, files, instance, logs, man, new, status, token,
+    top, up,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -27,6 +28,7 @@ const STYLES: Styles = Styles::styled()
 #[command(after_help = "Examples:
   podium up                          start a host on this machine
   podium new hello                   begin an agent of your own
+  podium dev hello                   work on it: each saved change answers the next message
   podium deploy hello                build and deploy it
   podium instance create hello       make an instance of it
   podium chat INSTANCE 'Good day'    talk to it
@@ -54,6 +56,9 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) url: String,
+    /// True when the command line itself names it.
+    #[arg(skip)]
+    pub(crate) url_given: bool,
     /// The data folder: the host's, and where clients find its token unless PODIUM_TOKEN is set
     /// [default: $XDG_DATA_HOME/podium, else ~/.local/share/podium]
     #[arg(
@@ -87,6 +92,7 @@ pub(crate) enum Command {
     Token(token::Token),
     New(new::New),
     Build(build::Build),
+    Dev(dev::Dev),
     Deploy(deploy::Deploy),
     /// What is deployed
     #[command(subcommand)]
@@ -111,13 +117,14 @@ pub(crate) enum Command {
 
 /// Reads the arguments.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(arguments)
+    let matches = Cli::command().try_get_matches_from(arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.global.url_given = matches.value_source("url") == Some(ValueSource::CommandLine);
+    Ok(cli)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parsed(line: &str) -> Result<Cli, clap::Error> {
@@ -178,12 +185,24 @@ mod tests {
             "podium status".to_owned(),
             "podium top --interval 2 --once".to_owned(),
             "podium doctor".to_owned(),
+            "podium dev agents/hello --json".to_owned(),
             "podium new notes --dir /tmp/notes".to_owned(),
             "podium completions zsh".to_owned(),
             "podium man".to_owned(),
             "podium man pages --json".to_owned(),
         ] {
             assert!(parsed(&line).is_ok(), "{line}: {:?}", parsed(&line).err().map(|error| error.to_string()));
+        }
+    }
+
+    #[test]
+    fn a_url_of_the_command_line_is_told_from_the_default() {
+        for (line, given) in [
+            ("podium dev", false),
+            ("podium dev --url http://127.0.0.1:1", true),
+            ("podium --url http://127.0.0.1:1 dev", true),
+        ] {
+            assert_eq!(parsed(line).expect(line).global.url_given, given, "{line}");
         }
     }
 

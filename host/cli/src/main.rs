@@ -7,6 +7,7 @@ mod build;
 mod chat;
 mod client;
 mod commands;
+mod dev;
 mod exit;
 mod output;
 mod progress;

@@ -17,5 +17,5 @@ mod testing;
 
 pub use error::RegistryError;
 pub use inspect::Inspected;
-pub use registry::{Published, Registry};
+pub use registry::{Published, Registry, digest_of};
 pub use stage::{COMPONENT_BYTES_MAX, Staged, Upload};

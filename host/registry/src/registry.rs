@@ -254,7 +254,8 @@ fn component_name(agent_type: &AgentType, version: &AgentVersion) -> String {
     format!("{agent_type}-{version}.wasm")
 }
 
-fn digest_of(bytes: &[u8]) -> Digest {
+/// The digest of a component: the SHA-256 of its bytes.
+pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest::from_bytes(Sha256::digest(bytes).into())
 }
 

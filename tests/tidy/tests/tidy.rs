@@ -153,6 +153,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("token", &[]),
     ("new", &[]),
     ("build", &[]),
+    ("dev", &[]),
     ("deploy", &[]),
     ("deployment", &["list", "show"]),
     (

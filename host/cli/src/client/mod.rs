@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn client(url: &str) -> Result<Client, Failure> {
-        Client::new(&Global { url: url.to_owned(), data: None, json: false })
+        Client::new(&Global { url: url.to_owned(), url_given: true, data: None, json: false })
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::exit::Failure;
 /// Bytes of a message that are read from stdin: with one more than a frame holds the server says what is wrong.
 const STDIN_BYTES_MAX: u64 = podium_wire::frames::FRAME_BYTES_MAX as u64 + 1;
 
+/// How long a connection that was lost is tried again unless asked otherwise, seconds.
+const RECONNECT_SECONDS: u64 = 30;
+
 /// Talk to an instance
 ///
 /// The answer is shown as it comes; a host that restarts is waited for, and nothing is lost.
@@ -41,7 +44,7 @@ pub(crate) struct Chat {
     /// What to say; `-` reads it from stdin. Without it: a prompt, or a message a line when stdin is no terminal
     message: Option<String>,
     /// How long a connection that was lost is tried again, seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = RECONNECT_SECONDS)]
     reconnect_for: u64,
     /// The message's id, so that saying it again is safe: the same id and text are answered once
     #[arg(long, value_name = "MESSAGE_ID", value_parser = message_id, requires = "message")]
@@ -88,6 +91,12 @@ impl Chat {
             }
         })
     }
+}
+
+/// A conversation at a prompt, until it is left.
+pub(crate) async fn prompt(client: &Client, context: Context<'_>, instance: InstanceId) -> Result<(), Failure> {
+    let reconnect_for = Duration::from_secs(RECONNECT_SECONDS);
+    Talk { client: client.clone(), context, instance, reconnect_for }.prompt().await
 }
 
 impl Talk<'_> {

@@ -46,7 +46,7 @@ impl Deploy {
         let meta = std::fs::metadata(&self.source).map_err(|error| input::unreadable(&self.source, &error))?;
         let file = if meta.is_dir() { build::for_deploy(&self.source)? } else { self.source.clone() };
         // The token is read here: a host that was started just before the build has written it by now.
-        let deployed = block_on(self.upload(&context.client()?, &file))?;
+        let deployed = block_on(upload(&context.client()?, &file, self.agent_type.as_ref(), self.version.as_ref()))?;
         if context.output.is_json() {
             return context.output.json(&deployed);
         }
@@ -55,34 +55,40 @@ impl Deploy {
         let capabilities = super::deployment::capabilities(&deployed.deployment);
         context.output.line(&format!("capabilities: {capabilities}"))
     }
+}
 
-    async fn upload(&self, client: &Client, path: &Path) -> Result<Deployed, Failure> {
-        let unreadable = |error: std::io::Error| input::unreadable(path, &error);
-        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-        let size = file.metadata().await.map_err(unreadable)?.len();
-        if size > COMPONENT_BYTES_MAX {
-            // The server would say so too, but the answer can be lost while so much is still being sent.
-            let message = format!("{} has {size} bytes; a component has at most {COMPONENT_BYTES_MAX}", path.display());
-            return Err(Failure::new(ErrorCode::ComponentTooLarge, message));
-        }
-        let progress = Progress::bytes(size, "uploading");
-        let count = progress.counter();
-        let pieces = ReaderStream::with_capacity(file, PIECE_BYTES).inspect(move |piece| {
-            if let Ok(piece) = piece {
-                count(piece.len() as u64);
-            }
-        });
-        // The names come first: the server reads the form in order and can refuse early.
-        let mut form = Form::new();
-        if let Some(agent_type) = &self.agent_type {
-            form = form.text("agent_type", agent_type.to_string());
-        }
-        if let Some(version) = &self.version {
-            form = form.text("version", version.to_string());
-        }
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        form = form.part("file", Part::stream_with_length(Body::wrap_stream(pieces), size).file_name(name));
-        let request = client.api(Method::POST, &["deployments"])?.multipart(form);
-        client.fetch(request, SLOW).await
+/// Uploads a component, under another name than the manifest's where one is given.
+pub(crate) async fn upload(
+    client: &Client,
+    path: &Path,
+    agent_type: Option<&AgentType>,
+    version: Option<&AgentVersion>,
+) -> Result<Deployed, Failure> {
+    let unreadable = |error: std::io::Error| input::unreadable(path, &error);
+    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    let size = file.metadata().await.map_err(unreadable)?.len();
+    if size > COMPONENT_BYTES_MAX {
+        // The server would say so too, but the answer can be lost while so much is still being sent.
+        let message = format!("{} has {size} bytes; a component has at most {COMPONENT_BYTES_MAX}", path.display());
+        return Err(Failure::new(ErrorCode::ComponentTooLarge, message));
     }
+    let progress = Progress::bytes(size, "uploading");
+    let count = progress.counter();
+    let pieces = ReaderStream::with_capacity(file, PIECE_BYTES).inspect(move |piece| {
+        if let Ok(piece) = piece {
+            count(piece.len() as u64);
+        }
+    });
+    // The names come first: the server reads the form in order and can refuse early.
+    let mut form = Form::new();
+    if let Some(agent_type) = agent_type {
+        form = form.text("agent_type", agent_type.to_string());
+    }
+    if let Some(version) = version {
+        form = form.text("version", version.to_string());
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    form = form.part("file", Part::stream_with_length(Body::wrap_stream(pieces), size).file_name(name));
+    let request = client.api(Method::POST, &["deployments"])?.multipart(form);
+    client.fetch(request, SLOW).await
 }

@@ -212,7 +212,7 @@ mod tests {
     use crate::args::Global;
 
     fn check_of(folder: PathBuf) -> Check {
-        let global = Global { url: String::new(), data: Some(folder), json: false };
+        let global = Global { url: String::new(), url_given: false, data: Some(folder), json: false };
         let output = Output::new(false);
         data_folder(&Context { global: &global, output: &output })
     }

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod deploy;
 pub(crate) mod deployment;
+pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod files;
 mod input;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Token(token) => token.run(context),
         Command::New(new) => new.run(context),
         Command::Build(build) => build.run(context),
+        Command::Dev(dev) => dev.run(context),
         Command::Deploy(deploy) => deploy.run(context),
         Command::Deployment(deployment) => deployment.run(context),
         Command::Instance(instance) => instance.run(context),

@@ -175,7 +175,8 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn failure(error: &ServeError) -> Failure {
+/// What is said of a host that does not serve.
+pub(crate) fn failure(error: &ServeError) -> Failure {
     let code = match error {
         ServeError::Host(HostError::Data(podium_kit::data::DataError::InUse(_))) => ErrorCode::DataFolderInUse,
         ServeError::Host(HostError::Data(podium_kit::data::DataError::Io { source, .. })) => {

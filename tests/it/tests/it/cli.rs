@@ -28,6 +28,7 @@ async fn help_names_every_command_with_examples() {
         "completions",
         "man",
         "build",
+        "dev",
         "deploy",
         "deployment",
         "instance",

@@ -12,6 +12,7 @@ mod config;
 mod crash;
 mod data_folder;
 mod deploy;
+mod dev;
 mod files;
 mod host_crash;
 mod host_log;
