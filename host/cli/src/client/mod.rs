@@ -34,11 +34,16 @@ pub(crate) struct Client {
 impl Client {
     /// The client that the global options describe. A missing token is no error here: the server says so itself.
     pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
-        let base = parse_url(&global.url)?;
         let token = match std::env::var("PODIUM_TOKEN") {
             Ok(token) if !token.trim().is_empty() => Some(token.trim().to_owned()),
             _ => global.data_folder().and_then(|folder| read_token(&folder)).ok().filter(|token| !token.is_empty()),
         };
+        Self::with_token(&global.url, token)
+    }
+
+    /// The client of a server whose token is known.
+    pub(crate) fn with_token(url: &str, token: Option<String>) -> Result<Self, Failure> {
+        let base = parse_url(url)?;
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_WAIT)
             .redirect(reqwest::redirect::Policy::none())

@@ -13,8 +13,9 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use podium_kit::data::read_token;
 use podium_wire::rest::{
-    CreateInstance, Deployed, Deployment, DeploymentPage, InstanceInfo, UpgradeInstance, UpgradeStatus,
+    CreateInstance, Deployed, Deployment, DeploymentPage, InstanceInfo, UpgradeInstance, UpgradeReceipt, UpgradeStatus,
 };
 use podium_wire::{DeploymentId, ErrorCode, InstanceId};
 use reqwest::Method;
@@ -39,8 +40,18 @@ const COMPONENT: &str = "dev.wasm";
 /// How long a new version is waited for before the loop goes on: the turn that runs may take an hour.
 const UPGRADE_WAIT: Duration = Duration::from_secs(2);
 
+/// How long one request waits for that turn's end.
+const TURN_WAIT: Duration = Duration::from_secs(60);
+
 /// Two loops on one server may take the same number; so often another is tried.
 const NUMBERS_MAX: usize = 8;
+
+/// A version that takes over when the running turn is over.
+#[derive(Debug, Clone)]
+struct Pending {
+    deployment: DeploymentId,
+    previous: DeploymentId,
+}
 
 /// One agent under work.
 struct Dev<'a> {
@@ -57,24 +68,20 @@ pub(crate) async fn run(folder: PathBuf, context: Context<'_>) -> Result<(), Fai
     podium_kit::data::create_private_dir(&home)
         .map_err(|error| Failure::new(crate::exit::storage_code(&error), format!("{}: {error}", home.display())))?;
     let mut sources = Sources::watch(&folder);
-    let mut global = context.global.clone();
-    let host = if global.url_given {
-        None
-    } else {
-        let host = Host::start(&home.join("data")).await?;
-        global.url = host.url().to_owned();
-        global.data = Some(host.data().to_owned());
-        Some(host)
-    };
+    let host = if context.global.url_given { None } else { Some(Host::start(&home.join("data")).await?) };
     let say = Say::new(context.output);
     let result = async {
-        let client = Client::new(&global)?;
+        let client = match &host {
+            // Its own token, whatever PODIUM_TOKEN is for.
+            Some(host) => Client::with_token(host.url(), read_token(host.data()).ok())?,
+            None => context.client()?,
+        };
         let key = if host.is_some() { memory::OWN_HOST } else { client.address() };
         let memory = Memory::read(&home, key);
         let mut dev = Dev { folder, client: client.clone(), say, memory };
         let ended = ended(is_talk(context))?;
         tokio::select! {
-            result = dev.work(&mut sources, Context { global: &global, output: context.output }) => result,
+            result = dev.work(&mut sources, context) => result,
             result = ended => result,
         }
     }
@@ -115,52 +122,75 @@ fn ended(is_talk: bool) -> Result<impl Future<Output = Result<(), Failure>>, Fai
 impl Dev<'_> {
     async fn work(&mut self, sources: &mut Sources, context: Context<'_>) -> Result<(), Failure> {
         // Without an instance there is nothing to keep: whatever fails is said, and tried again at the next save.
-        let instance = loop {
+        let (instance, pending) = loop {
             match self.first().await {
-                Ok(instance) => break instance,
+                Ok(first) => break first,
                 Err(failure) if failure.code().is_some_and(is_the_authors) => self.say.failed(failure)?,
                 Err(failure) => return Err(failure),
             }
             sources.changed().await?;
         };
         let client = self.client.clone();
-        if !is_talk(context) {
-            let say = self.say;
+        let say = self.say;
+        let follow = self.follow(instance, pending, sources);
+        if is_talk(context) {
             tokio::select! {
-                result = self.follow(instance, sources) => result,
-                result = say.listen(&client, instance) => result,
+                result = follow => result,
+                result = chat::prompt(&client, context, instance) => result,
             }
         } else {
             tokio::select! {
-                result = self.follow(instance, sources) => result,
-                result = chat::prompt(&client, context, instance) => result,
+                result = follow => result,
+                result = say.listen(&client, instance) => result,
             }
         }
     }
 
-    /// Each saved change becomes a version on trial.
-    async fn follow(&mut self, instance: InstanceId, sources: &mut Sources) -> Result<(), Failure> {
+    /// Each saved change becomes a version on trial; one that waits for a turn's end is told of when it takes over.
+    async fn follow(
+        &mut self,
+        instance: InstanceId,
+        mut pending: Option<Pending>,
+        sources: &mut Sources,
+    ) -> Result<(), Failure> {
         loop {
-            sources.changed().await?;
-            match self.next(instance).await {
-                Ok(()) => {}
+            let waiting = pending.clone();
+            let taken = async {
+                match &waiting {
+                    Some(waiting) => self.taken(instance, waiting).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let result = tokio::select! {
+                changed = sources.changed() => {
+                    changed?;
+                    self.next(instance).await
+                }
+                taken = taken => taken,
+            };
+            pending = match result {
+                Ok(pending) => pending,
                 Err(Failure::PipeClosed) => return Err(Failure::PipeClosed),
-                // The last good version goes on answering; a host that is away may come back.
-                Err(failure) => self.say.failed(failure)?,
-            }
+                Err(failure) => {
+                    // The last good version goes on answering; a host that is away may come back.
+                    self.say.failed(failure)?;
+                    None
+                }
+            };
         }
     }
 
     /// Builds, deploys, and finds the instance of last time or makes one.
-    async fn first(&mut self) -> Result<InstanceId, Failure> {
+    async fn first(&mut self) -> Result<(InstanceId, Option<Pending>), Failure> {
         let deployed = self.deployed().await?;
         let known = match self.memory.instance() {
             Some(id) => self.info(id).await?,
             None => None,
         };
+        let mut pending = None;
         let instance = match known.filter(|info| info.deployment_id.agent_type == deployed.agent_type) {
             Some(info) => {
-                self.upgrade(info.instance_id, &deployed.deployment_id).await?;
+                pending = self.upgrade(info.instance_id, &deployed.deployment_id).await?;
                 info.instance_id
             }
             None => {
@@ -176,7 +206,7 @@ impl Dev<'_> {
             url: self.client.address(),
             data: self.memory.data(),
         })?;
-        Ok(instance)
+        Ok((instance, pending))
     }
 
     async fn info(&self, id: InstanceId) -> Result<Option<InstanceInfo>, Failure> {
@@ -187,24 +217,45 @@ impl Dev<'_> {
         }
     }
 
-    async fn next(&mut self, instance: InstanceId) -> Result<(), Failure> {
+    async fn next(&mut self, instance: InstanceId) -> Result<Option<Pending>, Failure> {
         let deployed = self.deployed().await?;
         self.upgrade(instance, &deployed.deployment_id).await
     }
 
-    async fn upgrade(&self, instance: InstanceId, deployment: &DeploymentId) -> Result<(), Failure> {
-        let request = UpgradeInstance {
-            deployment_id: Some(deployment.clone().into()),
-            on_trial: true,
-            ..UpgradeInstance::default()
-        };
-        let receipt = upgrade::ask(&self.client, instance, &request, UPGRADE_WAIT).await?;
+    /// Asks for an upgrade and says what became of it; answers it when it waits for the running turn.
+    async fn upgrade(&self, instance: InstanceId, deployment: &DeploymentId) -> Result<Option<Pending>, Failure> {
+        let receipt = self.ask(instance, deployment, UPGRADE_WAIT).await?;
         let (deployment_id, previous) = (&receipt.deployment_id, &receipt.previous_deployment_id);
-        self.say.event(&match receipt.status {
+        let event = match receipt.status {
             UpgradeStatus::Done => Event::Upgraded { deployment_id, previous_deployment_id: previous },
             UpgradeStatus::Accepted => Event::Waiting { deployment_id },
             UpgradeStatus::Unchanged => Event::Unchanged { deployment_id },
-        })
+        };
+        self.say.event(&event)?;
+        let pending = Pending { deployment: deployment_id.clone(), previous: previous.clone() };
+        Ok((receipt.status == UpgradeStatus::Accepted).then_some(pending))
+    }
+
+    /// Waits for an upgrade that was accepted; asking for it again joins the one that waits.
+    async fn taken(&self, instance: InstanceId, pending: &Pending) -> Result<Option<Pending>, Failure> {
+        let receipt = self.ask(instance, &pending.deployment, TURN_WAIT).await?;
+        if receipt.status == UpgradeStatus::Accepted {
+            return Ok(Some(pending.clone()));
+        }
+        let (deployment_id, previous_deployment_id) = (&pending.deployment, &pending.previous);
+        self.say.event(&Event::Upgraded { deployment_id, previous_deployment_id })?;
+        Ok(None)
+    }
+
+    async fn ask(
+        &self,
+        instance: InstanceId,
+        deployment: &DeploymentId,
+        wait: Duration,
+    ) -> Result<UpgradeReceipt, Failure> {
+        let deployment_id = Some(deployment.clone().into());
+        let request = UpgradeInstance { deployment_id, on_trial: true, ..UpgradeInstance::default() };
+        upgrade::ask(&self.client, instance, &request, wait).await
     }
 
     /// Builds the sources as they are now and deploys them, or finds the same bytes deployed.
