@@ -13,6 +13,7 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
 use crate::error::SqliteError;
 use crate::process;
+use crate::template::PAGE_BYTES;
 
 /// A WAL of this length is written back to the main file: long enough that it is rare, short enough that reading
 /// it again after a crash takes milliseconds.
@@ -50,7 +51,6 @@ impl Synchronous {
 pub struct Database {
     connection: Connection,
     synchronous: Synchronous,
-    page_bytes: u64,
     /// Pages in the WAL after the last commit, kept by SQLite's hook.
     wal_pages: Arc<AtomicU32>,
 }
@@ -90,7 +90,6 @@ impl Database {
         if mode != "wal" {
             tracing::warn!(path = %path.display(), mode, "database is not in WAL mode");
         }
-        let page_bytes: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let wal_pages = Arc::new(AtomicU32::new(0));
         let hook = Arc::clone(&wal_pages);
         // Takes the place of SQLite's own checkpoint in the middle of a commit.
@@ -98,7 +97,7 @@ impl Database {
             hook.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { connection, synchronous, page_bytes, wal_pages })
+        Ok(Self { connection, synchronous, wal_pages })
     }
 
     /// The connection, for statements; use `prepare_cached`.
@@ -145,7 +144,7 @@ impl Database {
 
     /// Bytes that the WAL held after the last commit of this connection.
     pub fn wal_bytes(&self) -> u64 {
-        u64::from(self.wal_pages.load(Ordering::Relaxed)).saturating_mul(self.page_bytes)
+        u64::from(self.wal_pages.load(Ordering::Relaxed)).saturating_mul(u64::from(PAGE_BYTES))
     }
 
     /// Writes the WAL back and makes it durable. The WAL's file keeps its length and is used again from its start, which

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, MAIN_DB};
 
@@ -13,7 +14,7 @@ use crate::error::SqliteError;
 use crate::process;
 
 /// Bytes of a page: most rows of an agent are small, and a commit writes whole pages.
-const PAGE_BYTES: u32 = 2048;
+pub(crate) const PAGE_BYTES: u32 = 2048;
 
 /// Where the file's header says how it is read and written: 2 means with a WAL (SQLite file format, 1.3.3).
 const WAL_FORMAT: std::ops::RangeInclusive<usize> = 18..=19;
@@ -21,9 +22,15 @@ const WAL_FORMAT: std::ops::RangeInclusive<usize> = 18..=19;
 /// What is added to the name of a file that is not whole yet.
 const BEGUN: &str = ".new";
 
+/// Databases in memory that a template keeps for filling: as many as fill it at once, seldom more than there are cores.
+const FILLERS_MAX: usize = 16;
+
 /// The bytes of an empty database with a schema, in WAL mode.
 pub struct Template {
     bytes: Vec<u8>,
+    schema: String,
+    /// Empty databases in memory with this schema; their statements stay prepared.
+    fillers: Mutex<Vec<Connection>>,
 }
 
 impl std::fmt::Debug for Template {
@@ -33,18 +40,35 @@ impl std::fmt::Debug for Template {
 }
 
 impl Template {
-    /// Runs `schema` (SQL statements) in memory and keeps the file that it makes.
+    /// Runs `schema` (SQL statements; white space within their literals is not kept) in memory and keeps the file that it makes.
     pub fn build(schema: &str) -> Result<Self, SqliteError> {
         process::configure();
-        let mut connection = Connection::open_in_memory()?;
-        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-        connection.execute_batch(schema)?;
-        let mut bytes = connection.serialize(MAIN_DB)?.to_vec();
-        // A database in memory has no WAL, so the mode is set in the bytes.
-        if let Some(format) = bytes.get_mut(WAL_FORMAT) {
-            format.fill(2);
+        // SQLite keeps the text as it is written, in every file.
+        let schema = schema.split_whitespace().collect::<Vec<_>>().join(" ").replace(", ", ",");
+        let mut connection = in_memory(&schema)?;
+        let bytes = bytes_of(&mut connection)?;
+        Ok(Self { bytes, schema, fillers: Mutex::new(vec![connection]) })
+    }
+
+    /// The bytes of a database of this schema with the rows that `fill` writes; for [`create_file`]. A file that begins so
+    /// needs no transaction, and no WAL until its second one.
+    pub fn filled<E: From<SqliteError>>(&self, fill: impl FnOnce(&Connection) -> Result<(), E>) -> Result<Vec<u8>, E> {
+        let kept = self.fillers().pop();
+        let mut connection = kept.map_or_else(|| in_memory(&self.schema), Ok)?;
+        run(&connection, "BEGIN")?;
+        let filled = fill(&connection).and_then(|()| Ok(bytes_of(&mut connection)?));
+        // One that cannot go back is not used again.
+        run(&connection, "ROLLBACK")?;
+        let mut fillers = self.fillers();
+        if fillers.len() < FILLERS_MAX {
+            fillers.push(connection);
         }
-        Ok(Self { bytes })
+        filled
+    }
+
+    fn fillers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        // Nothing under this lock can panic half way.
+        self.fillers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a new file of these bytes, with mode 0600; with `durable` it is on the disk before this returns, its
@@ -52,6 +76,28 @@ impl Template {
     pub fn write(&self, path: &Path, durable: bool) -> Result<(), SqliteError> {
         create_file(path, &self.bytes, durable).map_err(|error| SqliteError::file(path, error))
     }
+}
+
+fn run(connection: &Connection, sql: &str) -> Result<(), SqliteError> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+fn in_memory(schema: &str) -> Result<Connection, SqliteError> {
+    let connection = Connection::open_in_memory()?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.execute_batch(schema)?;
+    Ok(connection)
+}
+
+/// What the file of a database in memory would be, with the changes of its transaction.
+fn bytes_of(connection: &mut Connection) -> Result<Vec<u8>, SqliteError> {
+    let mut bytes = connection.serialize(MAIN_DB)?.to_vec();
+    // A database in memory has no WAL, so the mode is set in the bytes.
+    if let Some(format) = bytes.get_mut(WAL_FORMAT) {
+        format.fill(2);
+    }
+    Ok(bytes)
 }
 
 /// Makes a new file with mode 0600 and this content; an existing one is an error. It appears whole: a kill in the middle of

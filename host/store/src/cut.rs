@@ -106,7 +106,7 @@ impl Open {
         let patch = if request.patches.is_empty() { None } else { Some(serde_json::to_string(&request.patches)?) };
         let mut snapshot = false;
         if let Some(patch) = &patch {
-            snapshot = self.state_db_made(templates)?.write(next.cut, patch, &request.state_after)?;
+            snapshot = self.write_delta(templates, next.cut, patch, &request.state_after)?;
         } else {
             // Rows of a cut that failed here before would be taken for this one's.
             self.state_db()?;

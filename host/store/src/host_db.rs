@@ -1,6 +1,7 @@
 //! `host.db`: the list of instances and which of them were at work. A convenience: everything in it can be read from the
 //! instances' own files again.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use podium_sqlite::{CHECKPOINT_BYTES, Database, Slot, Synchronous, Upkeep};
@@ -26,6 +27,8 @@ pub struct InstanceRow {
 #[derive(Debug)]
 pub(crate) struct HostDb {
     pub(crate) database: Database,
+    /// How many instances there are, once it was asked: counting rows takes longer the more there are.
+    count: Cell<Option<u64>>,
 }
 
 /// The slot.
@@ -79,7 +82,7 @@ fn instance_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<InstanceRow> {
 
 impl HostDb {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { database: Database::open(path, Synchronous::Normal)? })
+        Ok(Self { database: Database::open(path, Synchronous::Normal)?, count: Cell::new(None) })
     }
 
     fn write(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
@@ -102,12 +105,20 @@ impl HostDb {
              ON CONFLICT(id) DO NOTHING",
             params![row.id.to_string(), row.component.to_string(), row.created_at, row.stopped, active],
         )?;
-        if inserted == 1 { Ok(()) } else { Err(StoreError::Exists(row.id)) }
+        if inserted != 1 {
+            return Err(StoreError::Exists(row.id));
+        }
+        self.count.set(self.count.get().map(|count| count + 1));
+        Ok(())
     }
 
     /// False when it was not listed.
     pub(crate) fn remove(&self, id: InstanceId) -> Result<bool, StoreError> {
-        Ok(self.write("DELETE FROM instances WHERE id = ?1", [id.to_string()])? == 1)
+        let removed = self.write("DELETE FROM instances WHERE id = ?1", [id.to_string()])? == 1;
+        if removed {
+            self.count.set(self.count.get().map(|count| count.saturating_sub(1)));
+        }
+        Ok(removed)
     }
 
     pub(crate) fn set_component(&self, id: InstanceId, component: &str) -> Result<(), StoreError> {
@@ -130,8 +141,20 @@ impl HostDb {
     }
 
     pub(crate) fn count(&self) -> Result<u64, StoreError> {
+        if let Some(count) = self.count.get() {
+            return Ok(count);
+        }
         let mut select = self.database.connection().prepare_cached("SELECT count(*) FROM instances")?;
-        Ok(select.query_row([], |row| row.get(0))?)
+        let count = select.query_row([], |row| row.get(0))?;
+        self.count.set(Some(count));
+        Ok(count)
+    }
+
+    /// Reads every row once, so that a damaged page shows now; a fifth of a microsecond for each.
+    pub(crate) fn read_all(&self) -> Result<(), StoreError> {
+        let lengths =
+            "SELECT sum(length(id)), sum(length(component)), sum(created_at), sum(stopped + active) FROM instances";
+        Ok(self.database.connection().query_row(lengths, [], |_| Ok(()))?)
     }
 
     /// Those of `ids` that are listed, in their order.

@@ -57,8 +57,7 @@ pub(crate) fn start(root: &Path, templates: &Templates) -> Result<usize, StoreEr
 fn open(path: &Path) -> Result<(HostDb, Option<String>), StoreError> {
     let host = HostDb::open(path)?;
     let boot = host.boot_id()?;
-    // Reads every row once: a damaged page must show now.
-    host.list(None, usize::MAX)?;
+    host.read_all()?;
     Ok((host, boot))
 }
 

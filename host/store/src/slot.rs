@@ -23,6 +23,8 @@ const FILE_BYTES_MIN: u64 = 8 * 2048;
 #[derive(Debug, Default)]
 pub(crate) struct InstanceSlot {
     open: Option<Open>,
+    /// The numbers of an instance that was just created; its file need not be asked for them.
+    fresh: Option<Head>,
 }
 
 /// The last of everything that is numbered.
@@ -84,19 +86,19 @@ impl InstanceSlot {
             if length < FILE_BYTES_MIN {
                 return Err(StoreError::NeverCreated(id));
             }
-            self.open = Some(Open::new(id, paths)?);
+            self.open = Some(Open::new(id, paths, self.fresh.take())?);
         }
         self.open.as_mut().ok_or(StoreError::NotFound(id))
     }
 
-    /// Puts a freshly created instance in.
-    pub(crate) fn put(&mut self, open: Open) -> &mut Open {
-        self.open.insert(open)
+    /// Notes that an instance was just created with these numbers. Nothing is opened: many are made before they are used.
+    pub(crate) fn expect_fresh(&mut self, head: Head) {
+        *self = Self { open: None, fresh: Some(head) };
     }
 
     /// Closes without writing anything back.
     pub(crate) fn close(&mut self) {
-        self.open = None;
+        *self = Self::default();
     }
 
     /// Writes everything back and closes: only the main files stay.
@@ -114,18 +116,10 @@ impl InstanceSlot {
 }
 
 impl Open {
-    fn new(id: InstanceId, paths: Paths) -> Result<Self, StoreError> {
-        Self::with_head(id, paths, load_head)
-    }
-
-    /// Opens `messages.db` with the numbers that `head` gives.
-    pub(crate) fn with_head(
-        id: InstanceId,
-        paths: Paths,
-        head: impl FnOnce(&Database) -> Result<Head, StoreError>,
-    ) -> Result<Self, StoreError> {
+    /// Opens `messages.db`; its numbers are read unless they are known.
+    fn new(id: InstanceId, paths: Paths, head: Option<Head>) -> Result<Self, StoreError> {
         let messages = Database::open(&paths.messages_db(), Synchronous::Full)?;
-        let head = head(&messages)?;
+        let head = head.map_or_else(|| load_head(&messages), Ok)?;
         Ok(Self {
             id,
             paths,

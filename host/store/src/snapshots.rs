@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use podium_sqlite::{Database, Synchronous};
+use podium_sqlite::{Database, Synchronous, create_file};
 use podium_wire::InstanceId;
 use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
@@ -41,21 +41,29 @@ impl StateDb {
         Ok(db)
     }
 
-    /// Makes the file, then opens it.
-    fn create(open_paths: &crate::paths::Paths, id: InstanceId, templates: &Templates) -> Result<Self, StoreError> {
+    /// Makes the file, with the delta of its first cut if there is one. It is opened when a second one comes.
+    fn create(
+        open_paths: &crate::paths::Paths,
+        id: InstanceId,
+        templates: &Templates,
+        first: Option<(u64, &str)>,
+    ) -> Result<(), StoreError> {
         let (folder, path) = (open_paths.state_folder(), open_paths.state_db());
         podium_kit::data::create_private_dir(&folder).map_err(|error| StoreError::file(&folder, error))?;
         remove_beside(&path)?;
-        templates.state.write(&path, false)?;
-        let db = Self::open(&path, 0)?;
-        db.database.transaction::<_, StoreError>(|connection| {
-            let mut insert = connection.prepare("INSERT INTO meta(k, v) VALUES (?1, ?2)")?;
+        let image = templates.state.filled::<StoreError>(|connection| {
+            let mut insert = connection.prepare_cached("INSERT INTO meta(k, v) VALUES (?1, ?2)")?;
             insert.execute(params!["instance", id.to_string()])?;
             insert.execute(params!["epoch", 0])?;
             insert.execute(params!["schema", SCHEMA_VERSION])?;
+            if let Some((cut, patch)) = first {
+                connection
+                    .prepare_cached("INSERT INTO deltas(cut, patch) VALUES (?1, ?2)")?
+                    .execute(params![cut, patch])?;
+            }
             Ok(())
         })?;
-        Ok(db)
+        create_file(&path, &image, false).map_err(|error| StoreError::file(path, error))
     }
 
     fn remove_past(&mut self, cut: u64) -> Result<(), StoreError> {
@@ -184,12 +192,31 @@ impl Open {
     /// `state.db`, made when there is none.
     pub(crate) fn state_db_made(&mut self, templates: &Templates) -> Result<&mut StateDb, StoreError> {
         if self.state_db()?.is_none() {
-            self.state = StateSide::Open(StateDb::create(&self.paths, self.id, templates)?);
+            StateDb::create(&self.paths, self.id, templates, None)?;
+            self.state = StateSide::Open(StateDb::open(&self.paths.state_db(), 0)?);
         }
         match &mut self.state {
             StateSide::Open(db) => Ok(db),
             StateSide::Absent | StateSide::Unknown => Err(StoreError::Refused("state.db is not open")),
         }
+    }
+
+    /// Writes the delta of a cut that is about to be made; true when a snapshot was due and is written too.
+    pub(crate) fn write_delta(
+        &mut self,
+        templates: &Templates,
+        cut: u64,
+        patch: &str,
+        after: &Value,
+    ) -> Result<bool, StoreError> {
+        let small = u64::try_from(patch.len()).unwrap_or(u64::MAX) < SNAPSHOT_DELTA_BYTES;
+        if small && self.state_db()?.is_none() {
+            StateDb::create(&self.paths, self.id, templates, Some((cut, patch)))?;
+            // Should the cut fail, the next opening finds its delta and removes it.
+            self.state = StateSide::Unknown;
+            return Ok(false);
+        }
+        self.state_db_made(templates)?.write(cut, patch, after)
     }
 
     /// Brings `state.db` to the last cut from the redo operations and gives the state.

@@ -77,8 +77,7 @@ async fn an_instance_without_a_first_cut_was_never_created() {
     let init =
         podium_store::NewRow { kind: RowKind::Init, sender: "podium".into(), ..row("init", "{}", Some(start(1, 0))) };
     let new = NewInstance { first: FirstCut::Row(init), ..new_instance(id(1)) };
-    let fresh = store.create(new).await.expect("is created");
-    assert_eq!((fresh.cut, fresh.unfinished.len(), fresh.config_rev), (0, 1, 1));
+    store.create(new).await.expect("is created");
     let instance = store.instance(id(1));
     assert!(matches!(instance.recover().await, Err(StoreError::NeverCreated(_))));
     instance.cut(CutRequest { kind: CutKind::Init, ..request(0, Some(1), Some(1)) }).await.expect("cut");
@@ -164,4 +163,29 @@ async fn logs_are_paged_filtered_and_bounded() {
     instance.mark_resting().await.expect("rests");
     let bytes = file.metadata().expect("is there").len();
     assert!(bytes < podium_store::LOG_BYTES_MAX * 3 / 2, "{bytes}");
+}
+
+#[tokio::test]
+async fn an_unused_agent_takes_40_kib_of_disk_at_most() {
+    let folder = folder();
+    let store = open(folder.path());
+    let instance = created(&store, 1).await;
+    instance.mark_resting().await.expect("rests");
+    let root = folder.path().join("instances").join(id(1).to_string());
+    let (mut folders, mut bytes, mut names) = (vec![root], 0, Vec::new());
+    while let Some(folder) = folders.pop() {
+        // Each folder is a block, each file as many as it fills.
+        bytes += 4096;
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let metadata = entry.metadata().expect("is there");
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                bytes += metadata.len().div_ceil(4096) * 4096;
+                names.push(entry.file_name());
+            }
+        }
+    }
+    assert_eq!(names, ["messages.db"]);
+    assert!(bytes <= 40 * 1024, "{bytes} bytes");
 }
