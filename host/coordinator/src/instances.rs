@@ -41,7 +41,8 @@ pub(crate) enum Listed {
 /// An owner, seen from outside.
 #[derive(Debug, Clone)]
 struct Entry {
-    commands: mpsc::Sender<Command>,
+    // Boxed: a channel sets room for 32 of them aside, for each of thousands of owners that only wait.
+    commands: mpsc::Sender<Box<Command>>,
     shown: Arc<Shown>,
 }
 
@@ -110,7 +111,7 @@ impl Instances {
                 owner
             }
         };
-        let refused = owner.commands.try_send(command);
+        let refused = owner.commands.try_send(Box::new(command));
         drop(owners);
         match refused {
             Ok(()) => {}
@@ -146,7 +147,7 @@ impl Instances {
     }
 
     /// Removes an owner that has nothing to do; false when a command has come for it.
-    pub fn remove_if_idle(&self, id: InstanceId, commands: &mpsc::Receiver<Command>) -> bool {
+    pub fn remove_if_idle(&self, id: InstanceId, commands: &mpsc::Receiver<Box<Command>>) -> bool {
         let mut owners = self.lock();
         let idle = commands.is_empty();
         if idle {
@@ -170,7 +171,7 @@ fn spawn(parts: &Arc<Parts>, id: InstanceId, opening: Opening) -> Entry {
     });
     let (task_parts, task_shown) = (Arc::clone(parts), Arc::clone(&shown));
     parts.shutdown.task_on(&parts.threads, "instance owner", async move {
-        if let Some(owner) = Owner::open(task_parts, id, opening, task_shown, commands).await {
+        if let Some(owner) = Box::pin(Owner::open(task_parts, id, opening, task_shown, commands)).await {
             owner.run().await;
         }
     });

@@ -127,12 +127,10 @@ pub(crate) struct Owner {
     /// The upgrade whose `migrate` runs, and one that has yet to prove itself.
     upgrade: upgrade::Upgrades,
     waiters: Waiters,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Box<Command>>,
     /// True once host.db knows that this instance may have unfinished rows.
     active: bool,
     stopping: bool,
-    /// True once the workspace's folder is known to be there.
-    has_workspace: bool,
     wait_changed: Arc<Notify>,
 }
 
@@ -149,28 +147,29 @@ enum Event {
 }
 
 impl Owner {
-    /// Runs until the instance rests, is deleted, or the host stops.
+    /// Runs until the instance rests, is deleted, or the host stops. What it does is boxed: thousands of owners only wait, and
+    /// each would hold room for the largest of its steps.
     pub(crate) async fn run(mut self) {
-        self.start_next().await;
+        Box::pin(self.start_next()).await;
         let mut grace: Option<Pin<Box<tokio::time::Sleep>>> = None;
         loop {
             match self.next_event(grace.as_mut()).await {
                 Event::Command(Some(command)) => {
-                    if let Some(reply) = self.handle(*command).await {
-                        return self.delete(reply).await;
+                    if let Some(reply) = Box::pin(self.handle(*command)).await {
+                        return Box::pin(self.delete(reply)).await;
                     }
                 }
-                Event::Command(None) => return self.leave().await,
+                Event::Command(None) => return Box::pin(self.leave()).await,
                 Event::TurnEnd(end) => {
-                    self.end_turn(end).await;
-                    self.start_next().await;
-                    self.flush_logs().await;
+                    Box::pin(self.end_turn(end)).await;
+                    Box::pin(self.start_next()).await;
+                    Box::pin(self.flush_logs()).await;
                 }
-                Event::WaitChanged => self.wait_changed().await,
-                Event::WaitSettled => self.wait_settled().await,
-                Event::LogsDue => self.flush_logs().await,
+                Event::WaitChanged => Box::pin(self.wait_changed()).await,
+                Event::WaitSettled => Box::pin(self.wait_settled()).await,
+                Event::LogsDue => Box::pin(self.flush_logs()).await,
                 Event::Idle => {
-                    if self.rest().await {
+                    if Box::pin(self.rest()).await {
                         return;
                     }
                 }
@@ -191,7 +190,7 @@ impl Owner {
                 tokio::task::yield_now().await;
             }
             if self.stopping && self.running.is_none() {
-                return self.leave().await;
+                return Box::pin(self.leave()).await;
             }
         }
     }
@@ -218,7 +217,7 @@ impl Owner {
             biased;
             end = end => Event::TurnEnd(end),
             () = grace_over => Event::GraceOver,
-            command = self.commands.recv() => Event::Command(command.map(Box::new)),
+            command = self.commands.recv() => Event::Command(command),
             () = self.wait_changed.notified() => Event::WaitChanged,
             () = self.shown.logs.due(Duration::from_millis(FLUSH_MS)) => Event::LogsDue,
             () = tokio::time::sleep(Duration::from_millis(WAIT_SETTLED_MS)), if waiting => Event::WaitSettled,

@@ -36,7 +36,7 @@ impl Owner {
         id: InstanceId,
         opening: Opening,
         shown: Arc<Shown>,
-        mut commands: mpsc::Receiver<Command>,
+        mut commands: mpsc::Receiver<Box<Command>>,
     ) -> Option<Self> {
         let store = parts.store.instance(id);
         let (core, queue, trial, waiters, active) = match opening {
@@ -70,7 +70,6 @@ impl Owner {
             commands,
             active,
             stopping: false,
-            has_workspace: false,
             wait_changed: Arc::new(Notify::new()),
         };
         owner.shown.hub.set_position(owner.position());
@@ -108,7 +107,7 @@ async fn remove_unfinished(parts: &Parts, id: InstanceId, error: &Error) {
 }
 
 /// Answers everything that waited for an instance that does not open.
-async fn refuse_all(commands: &mut mpsc::Receiver<Command>, id: InstanceId, error: &Error) {
+async fn refuse_all(commands: &mut mpsc::Receiver<Box<Command>>, id: InstanceId, error: &Error) {
     commands.close();
     let shown = error.to_string();
     let code = error.code();
