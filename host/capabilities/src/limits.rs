@@ -200,6 +200,9 @@ pub enum LimitReached {
     /// Open files and folders.
     #[error("the agent holds more than its {0} open files and folders")]
     Handles(u64),
+    /// Open files and folders of all agents.
+    #[error("the agents of this host hold all {0} open files that it has for them")]
+    HostHandles(u64),
     /// Host resources and engine tables.
     #[error("the agent holds more host resources than it may")]
     Table,
@@ -218,7 +221,7 @@ impl LimitReached {
             Self::Wait(_) => ErrorCode::WaitLimit,
             Self::Output(_) => ErrorCode::OutputLimit,
             Self::Updates(_) => ErrorCode::UpdatesLimit,
-            Self::Handles(_) => ErrorCode::HandleLimit,
+            Self::Handles(_) | Self::HostHandles(_) => ErrorCode::HandleLimit,
             Self::Table => ErrorCode::TableLimit,
             Self::HostCall(_) => ErrorCode::HostCallLimit,
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podium_kit::data::{DataError, DataFolder};
+use podium_kit::descriptors::{Budget, Part};
 use podium_kit::{BlockingThreads, Clock, Randomness, Shutdown};
 use podium_registry::{Registry, RegistryError};
 use podium_runtime::{Runtime, RuntimeConfig, StartError};
@@ -62,6 +63,10 @@ pub struct Parts {
     pub instances: Instances,
     /// Counts.
     pub metrics: Metrics,
+    /// Connections that may be open.
+    pub connections: Part,
+    /// Those of them that may be WebSockets.
+    pub websockets: Part,
     /// When the host was opened, by the monotonic clock.
     pub started: Duration,
     /// The data folder; its lock is held as long as this lives.
@@ -87,8 +92,14 @@ impl Host {
         let registry = Arc::new(Registry::open(&data.path().join("deployments"))?);
         let code_cache = data.path().join("cache").join("code");
         let threads = BlockingThreads::start("agents").map_err(HostError::Threads)?;
-        let runtime =
-            RuntimeConfig { code_cache, clock: clock.clone(), random: random.clone(), threads: threads.clone() };
+        let budget = Budget::of_process();
+        let runtime = RuntimeConfig {
+            code_cache,
+            clock: clock.clone(),
+            random: random.clone(),
+            threads: threads.clone(),
+            files: Part::new(budget.guest_files),
+        };
         let runtime = Arc::new(Runtime::new(runtime)?);
         let parts = Arc::new(Parts {
             started: clock.monotonic(),
@@ -102,6 +113,8 @@ impl Host {
             runtime,
             instances: Instances::default(),
             metrics: Metrics::default(),
+            connections: Part::new(budget.connections),
+            websockets: Part::new(budget.websockets),
             data,
             token,
         });

@@ -6,6 +6,7 @@
 
 mod agents;
 mod auth;
+mod connections;
 mod create;
 mod deploy;
 mod error;
@@ -24,11 +25,11 @@ mod upgrade;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use axum::serve::ListenerExt;
 use podium_kit::data::DataFolder;
 use podium_kit::listen::{self, ListenError};
 
 pub use host::{Host, HostError};
+pub use podium_runtime::room;
 
 /// Why a host does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +61,7 @@ pub async fn serve(
     let router = routes::router(host.parts());
     let shutdown = host.parts().shutdown.clone();
     ready(bound);
-    // Small frames go out at once: with Nagle's algorithm each turn would wait for the client's delayed acknowledgement.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
+    let listener = connections::Bounded::new(listener, host.parts().connections.clone());
     let served = axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.begun().await });
     let serving = podium_kit::spawn::task("http server", async move { served.await });
     stop.await;

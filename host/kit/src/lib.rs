@@ -1,11 +1,12 @@
 //! podium-kit: what every server part takes from the outside world, behind one small door.
 //!
-//! Owns the clock, randomness, spawning, threads that may block, listening, shutdown, log and traces, the data folder and
-//! the HTTP form of an error. Elsewhere the std and tokio ones are banned (clippy.toml), so that a fleet can be run in a
+//! Owns the clock, randomness, spawning, threads that may block, listening, descriptors, shutdown, log and traces, the data folder
+//! and the HTTP form of an error. Elsewhere the std and tokio ones are banned (clippy.toml), so that a fleet can be run in a
 //! simulation. Must never know of agents.
 
 pub mod clock;
 pub mod data;
+pub mod descriptors;
 pub mod http;
 pub mod listen;
 pub mod otlp;

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
 use podium_capabilities::{Limits, Turn, TurnSpec};
+use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_runtime::{Agent, Call, Runtime, RuntimeConfig, TurnEnd, stop_pair};
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
@@ -127,6 +128,7 @@ async fn main() -> Result<(), Failure> {
         clock: clock.clone(),
         random: Randomness::system(),
         threads: threads.clone(),
+        files: Part::new(1000),
     };
     let runtime = Runtime::new(config)?;
     let agent = runtime.load(&Digest::from_bytes([0; 32]), async { Ok(component.into()) }).await?;

@@ -6,8 +6,6 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use podium_capabilities::limits::MEMORY_BYTES_CAP;
 
-/// Guests that live at once. Each has 6 memory mappings, and the kernel gives a process 65,530 of them.
-pub(crate) const GUESTS_MAX: usize = 10_000;
 /// Linear memories of all guests: a guest has one, seldom two.
 const MEMORIES_MAX: u32 = 12_000;
 /// Core instances of one component: a Python component has about 35.
@@ -47,10 +45,10 @@ impl EngineError {
     }
 }
 
-/// Makes the engine.
-pub(crate) fn build() -> Result<Engine, EngineError> {
+/// Makes the engine, with a pool for so many guests.
+pub(crate) fn build(guests: usize) -> Result<Engine, EngineError> {
     let slot_bytes = usize::try_from(MEMORY_BYTES_CAP).unwrap_or(usize::MAX);
-    let guests = u32::try_from(GUESTS_MAX).unwrap_or(u32::MAX);
+    let guests = u32::try_from(guests).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(guests)
         .total_core_instances(CORE_INSTANCES_MAX)

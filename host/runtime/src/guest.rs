@@ -2,20 +2,22 @@
 //!
 //! Fresh for each call, dropped whole afterwards: nothing in it outlives a turn.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use podium_capabilities::limits::{HOSTCALL_BYTES_MAX, RESOURCES_MAX};
 use podium_capabilities::{LimitReached, Limits, Turn};
+use podium_kit::descriptors::Part;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::engine::TABLE_ELEMENTS_MAX;
 use crate::gate::Gate;
 use crate::host::random::TurnRandom;
 use crate::host::stdio::Stdio;
+use crate::host::workspace::{Nowhere, Workspace};
 use crate::meter::Meter;
 use crate::stop::StopWatcher;
 
@@ -40,7 +42,8 @@ pub(crate) struct GuestState {
     pub(crate) stdio: Stdio,
     pub(crate) open_handles: u64,
     wasi: WasiCtx,
-    workspace: Option<PathBuf>,
+    files: WasiFilesystemCtx,
+    pub(crate) workspace: Option<Workspace>,
     uses_files: Arc<AtomicBool>,
     memory: MemoryLimit,
     meter: Arc<Meter>,
@@ -48,7 +51,7 @@ pub(crate) struct GuestState {
 }
 
 /// What a store is made from.
-pub(crate) struct GuestParts {
+pub(crate) struct GuestParts<'a> {
     pub(crate) turn: Option<Turn>,
     pub(crate) gate: Gate,
     pub(crate) stdio: Stdio,
@@ -56,16 +59,19 @@ pub(crate) struct GuestParts {
     pub(crate) uses_files: Arc<AtomicBool>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) stop: StopWatcher,
+    pub(crate) nowhere: &'a Nowhere,
+    pub(crate) files: &'a Part,
 }
 
 /// Makes a store for one guest.
-pub(crate) fn store(engine: &Engine, parts: GuestParts) -> Store<GuestState> {
+pub(crate) fn store(engine: &Engine, parts: GuestParts<'_>) -> Store<GuestState> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES_MAX);
     let spec = parts.turn.as_ref().map(Turn::spec);
     let state = GuestState {
         random: TurnRandom::new(spec.map_or([0; 32], |spec| spec.seed)),
-        workspace: spec.map(|spec| spec.workspace.clone()),
+        workspace: spec.map(|spec| Workspace::new(spec.workspace.clone(), parts.files)),
+        files: if spec.is_some() { parts.nowhere.view() } else { WasiFilesystemCtx::default() },
         wasi: wasi(&parts.stdio).build(),
         gate: parts.gate,
         table,
@@ -122,15 +128,23 @@ impl GuestState {
         self.turn.as_ref().map_or(0, |turn| turn.clock().now_ns())
     }
 
-    /// Opens the workspace at its first use: most turns use none, and a descriptor is dear.
-    pub(crate) fn open_workspace(&mut self) -> wasmtime::Result<()> {
-        let Some(path) = &self.workspace else { return Ok(()) };
-        if !self.uses_files.swap(true, Ordering::AcqRel) {
-            let mut builder = wasi(&self.stdio);
-            builder.preopened_dir(path, "/workspace", FsPerms::ReadWrite)?;
-            self.wasi = builder.build();
+    /// The files without any of them being used.
+    pub(crate) fn files(&mut self) -> WasiFilesystemCtxView<'_> {
+        WasiFilesystemCtxView { ctx: &mut self.files, table: &mut self.table }
+    }
+
+    /// The files, for a call that uses one. Before the first such call the workspace has cost nothing.
+    pub(crate) fn used_files(&mut self) -> WasiFilesystemCtxView<'_> {
+        if let Some(workspace) = &mut self.workspace
+            && workspace.is_to_be_opened()
+        {
+            self.uses_files.store(true, Ordering::Release);
+            if let Err(error) = workspace.open(&mut self.table) {
+                let instance = self.turn.as_ref().map(|turn| turn.spec().instance.to_string());
+                tracing::warn!(instance, %error, "a workspace cannot be opened; its agent finds it empty");
+            }
         }
-        Ok(())
+        self.files()
     }
 }
 

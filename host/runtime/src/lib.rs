@@ -17,6 +17,7 @@ mod host;
 mod linker;
 mod load;
 mod meter;
+pub mod room;
 mod runtime;
 mod steer;
 mod stop;

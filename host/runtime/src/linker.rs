@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::filesystem::WasiFilesystem;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_io::bindings::wasi::io;
@@ -53,7 +53,7 @@ fn wasi_0_2(l: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     random::insecure::add_to_linker::<_, Guest>(l, |state| state)?;
     random::insecure_seed::add_to_linker::<_, Guest>(l, |state| state)?;
     filesystem::preopens::add_to_linker::<_, Guest>(l, |state| state)?;
-    filesystem::types::add_to_linker::<_, WasiFilesystem>(l, GuestState::filesystem)?;
+    filesystem::types::add_to_linker::<_, WasiFilesystem>(l, GuestState::used_files)?;
     crate::host::files::bound_open_files(l)?;
 
     cli::exit::add_to_linker::<_, WasiCli>(l, GuestState::cli)?;

@@ -289,7 +289,7 @@ mod tests {
 
     fn compile(bytes: &[u8]) -> LoadError {
         let folder = tempfile::tempdir().expect("makes");
-        let engine = crate::engine::build().expect("makes");
+        let engine = crate::engine::build(10).expect("makes");
         let loader = Loader::new(&engine, &folder.path().join("code"), &Randomness::system()).expect("opens");
         loader.shared.compile(Digest::from_bytes([0; 32]), bytes).expect_err("is refused")
     }

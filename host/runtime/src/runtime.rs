@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use podium_capabilities::{Limits, Turn};
+use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_wire::message::Message;
 use podium_wire::rest::Description;
@@ -25,12 +26,14 @@ use crate::bindings::podium::agent::types;
 use crate::convert;
 use crate::driver::{Driver, Ended};
 use crate::end::{self, End};
-use crate::engine::{self, EngineError, GUESTS_MAX};
+use crate::engine::{self, EngineError};
 use crate::gate::Gate;
 use crate::guest::{self, GuestParts, GuestState};
 use crate::host::stdio::Stdio;
+use crate::host::workspace::Nowhere;
 use crate::load::{Agent, Loader};
 use crate::meter::{Meter, Ticker};
+use crate::room;
 use crate::steer::{Hook, Steers};
 use crate::stop::{StopSignal, stop_pair};
 
@@ -54,6 +57,8 @@ pub struct RuntimeConfig {
     pub random: Randomness,
     /// Where guests run: their file calls block.
     pub threads: BlockingThreads,
+    /// The descriptors that guests' files may take, all together.
+    pub files: Part,
 }
 
 /// One changed place of the configuration.
@@ -110,7 +115,10 @@ struct Shared {
     ticker: Ticker,
     clock: Clock,
     guests: Semaphore,
+    guests_max: usize,
     polls: Semaphore,
+    nowhere: Nowhere,
+    files: Part,
 }
 
 /// The runtime could not be started.
@@ -122,6 +130,9 @@ pub enum StartError {
     /// The thread that ticks while guests run.
     #[error("the ticking thread cannot be started: {0}")]
     Ticker(#[source] std::io::Error),
+    /// The folder that stands for a workspace until it is used.
+    #[error("the compiled-code cache cannot be used: {0}")]
+    Nowhere(#[source] std::io::Error),
     /// The compiled-code cache.
     #[error(transparent)]
     Cache(#[from] crate::code_cache::CacheError),
@@ -133,19 +144,25 @@ impl Runtime {
     /// # Errors
     /// When the system refuses threads or address space, or the cache's folder is not ours alone.
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
-        let engine = engine::build()?;
+        let guests_max = room::guests_that_fit(room::mappings_limit());
+        if guests_max < room::GUESTS_MAX {
+            tracing::warn!(guests = guests_max, "vm.max_map_count bounds how many agents may be in a turn at once");
+        }
+        let engine = engine::build(guests_max)?;
         let ticker = Ticker::start(&engine).map_err(StartError::Ticker)?;
         let loader = Loader::new(&engine, &config.code_cache, &config.random)?;
-        let guests = Semaphore::new(GUESTS_MAX);
+        let nowhere = Nowhere::new(&config.code_cache).map_err(StartError::Nowhere)?;
+        let guests = Semaphore::new(guests_max);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let polls = Semaphore::new(cores.saturating_mul(POLLS_PER_CORE));
-        let shared = Arc::new(Shared { engine, ticker, clock: config.clock, guests, polls });
+        let (clock, files) = (config.clock, config.files);
+        let shared = Arc::new(Shared { engine, ticker, clock, guests, guests_max, polls, nowhere, files });
         Ok(Self { shared, threads: config.threads, loader })
     }
 
     /// Guests that live now.
     pub fn guests(&self) -> usize {
-        GUESTS_MAX.saturating_sub(self.shared.guests.available_permits())
+        self.shared.guests_max.saturating_sub(self.shared.guests.available_permits())
     }
 
     pub(crate) fn loader(&self) -> &Loader {
@@ -247,6 +264,8 @@ impl Shared {
             uses_files: Arc::clone(&uses_files),
             meter: Arc::clone(&meter),
             stop: stop.watcher(),
+            nowhere: &self.nowhere,
+            files: &self.files,
         };
         let mut store = guest::store(&self.engine, parts);
         let ended = {

@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
 use podium_capabilities::{Limits, Turn, TurnOutput, TurnSpec};
+use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_runtime::{Agent, Call, Runtime, RuntimeConfig, StopReason, StopSignal, TurnEnd, stop_pair};
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
@@ -104,7 +105,13 @@ impl House {
         // One cache for all tests and runs: what one has compiled, the others map.
         let code_cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests-code");
         let threads = BlockingThreads::start("guests").expect("threads");
-        let config = RuntimeConfig { code_cache, clock: Clock::system(), random: Randomness::system(), threads };
+        let config = RuntimeConfig {
+            code_cache,
+            clock: Clock::system(),
+            random: Randomness::system(),
+            threads,
+            files: Part::new(1000),
+        };
         let runtime = Runtime::new(config).expect("starts");
         let bytes = std::fs::read(agents.join(format!("{agent}.wasm"))).expect("the agent is compiled");
         let digest = Digest::from_bytes(*blake3::hash(&bytes).as_bytes());

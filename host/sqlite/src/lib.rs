@@ -10,7 +10,7 @@ mod process;
 mod slots;
 mod template;
 
-pub use budget::{OPEN_SLOTS_MAX, open_slots_default};
+pub use budget::{OPEN_SLOTS_MAX, open_slots};
 pub use database::{CHECKPOINT_BYTES, Database, Synchronous};
 pub use error::{Failure, SqliteError};
 pub use slots::{Slot, SlotError, Slots, Upkeep};

@@ -22,6 +22,10 @@ const TIDY_TRIES: u32 = 100;
 /// Time between two rounds of these tries: longer than a commit without a disk, so that most find the slot free.
 const TIDY_PAUSE: Duration = Duration::from_millis(1);
 
+/// A slot that no job has used for this long, and at most twice as long, is closed: it costs descriptors and some hundred
+/// kilobytes, and opening it again takes a fraction of a millisecond. An agent that rests has closed its own by then.
+const IDLE_PERIOD: Duration = Duration::from_secs(10);
+
 /// Whether something was put off that no caller need wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upkeep {
@@ -77,6 +81,8 @@ struct Entry<S> {
     door: Arc<Semaphore>,
     /// True while a tidying thread is to look at it.
     queued: AtomicBool,
+    /// True when a job has used it since idle ones were last closed.
+    used: AtomicBool,
 }
 
 struct Shared<S> {
@@ -85,6 +91,9 @@ struct Shared<S> {
     entries: Mutex<LruCache<u128, Arc<Entry<S>>>>,
     closed: AtomicBool,
     open_max: usize,
+    /// Idle ones are closed by a thread, which is started with the first job.
+    closes_idle: bool,
+    sweeper: OnceLock<()>,
     tidiers: [OnceLock<mpsc::Sender<u128>>; TIDY_THREADS],
 }
 
@@ -96,9 +105,26 @@ impl<S: Slot> Slots<S> {
             entries: Mutex::new(LruCache::unbounded()),
             closed: AtomicBool::new(false),
             open_max,
+            closes_idle: false,
+            sweeper: OnceLock::new(),
             tidiers: [const { OnceLock::new() }; TIDY_THREADS],
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// The same, of which those that no job uses for a while are closed, ten to twenty seconds after the last one.
+    #[must_use]
+    pub fn close_idle_ones(mut self) -> Self {
+        // Nobody has a clone yet, or they keep theirs as they are.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.closes_idle = true;
+        }
+        self
+    }
+
+    /// Closes those that no job has used since the last call; how many.
+    pub fn close_idle(&self) -> usize {
+        self.shared.close_idle()
     }
 
     /// Runs `job` with the slot of `key`. On a thread that may block it runs whole in the first poll. Elsewhere it waits for
@@ -158,13 +184,18 @@ impl<S: Slot> Shared<S> {
         }
         let new = || {
             let door = Arc::new(Semaphore::new(1));
-            Arc::new(Entry { slot: Mutex::default(), door, queued: AtomicBool::new(false) })
+            let (queued, used) = (AtomicBool::new(false), AtomicBool::new(true));
+            Arc::new(Entry { slot: Mutex::default(), door, queued, used })
         };
         Ok(Arc::clone(entries.get_or_insert(key, new)))
     }
 
     fn run<R>(self: &Arc<Self>, key: u128, job: impl FnOnce(&mut S) -> R) -> Result<R, SlotError> {
         let entry = self.entry(key)?;
+        entry.used.store(true, Ordering::Release);
+        if self.closes_idle {
+            self.sweeper.get_or_init(|| self.start_sweeper());
+        }
         let mut slot = waited_for(&entry.slot);
         // What was closed stays closed, also for a job that waited meanwhile.
         if self.closed.load(Ordering::SeqCst) {
@@ -205,6 +236,45 @@ impl<S: Slot> Shared<S> {
         *locked(&entry.slot) = S::default();
         drop(entry);
         self.remove_unused(key);
+    }
+
+    /// Closes what no job has used since the last call, and is not used now.
+    fn close_idle(&self) -> usize {
+        let idle: Vec<(u128, Arc<Entry<S>>)> = {
+            let entries = locked(&self.entries);
+            let unused = entries.iter().filter(|(_, entry)| !entry.used.swap(false, Ordering::AcqRel));
+            // The clone marks it as used: nobody else closes it.
+            unused
+                .filter(|(_, entry)| Arc::strong_count(entry) == 1)
+                .map(|(key, entry)| (*key, Arc::clone(entry)))
+                .collect()
+        };
+        let count = idle.len();
+        for (key, entry) in idle {
+            // A job that came meanwhile keeps its slot.
+            if let Ok(mut slot) = entry.slot.try_lock()
+                && !entry.used.load(Ordering::Acquire)
+            {
+                *slot = S::default();
+            }
+            drop(entry);
+            self.remove_unused(key);
+        }
+        count
+    }
+
+    fn start_sweeper(self: &Arc<Self>) {
+        let weak = Arc::downgrade(self);
+        let started = spawn::thread(&format!("{}-idle", self.name), move || {
+            loop {
+                std::thread::sleep(IDLE_PERIOD);
+                let Some(shared) = weak.upgrade() else { return };
+                shared.close_idle();
+            }
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, "the thread that closes idle databases cannot be started");
+        }
     }
 
     fn remove_unused(&self, key: u128) {

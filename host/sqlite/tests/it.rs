@@ -285,3 +285,84 @@ fn failures_are_told_apart() {
     database.connection().execute_batch("PRAGMA query_only=1").expect("sets");
     assert_eq!(insert(&database, 10).expect_err("is read-only").failure(), Failure::ReadOnly);
 }
+
+#[test]
+fn a_filled_file_has_its_rows_and_the_template_has_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let template = Template::build("CREATE TABLE t(n INTEGER PRIMARY KEY, text TEXT)").expect("builds");
+    // Long rows: the file grows by pages that only the transaction knows.
+    let long = "x".repeat(100_000);
+    for number in 0..3_i64 {
+        let image = template.filled::<SqliteError>(|connection| {
+            connection.execute("INSERT INTO t(n, text) VALUES (?1, ?2)", rusqlite::params![number, long])?;
+            Ok(())
+        });
+        let path = folder.path().join(format!("{number}.db"));
+        podium_sqlite::create_file(&path, &image.expect("fills"), true).expect("is written");
+        let database = Database::open(&path, Synchronous::Full).expect("opens");
+        let rows = |database: &Database| -> (i64, i64, i64) {
+            let sum = "SELECT count(*), max(n), sum(length(text)) FROM t";
+            database.connection().query_row(sum, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("reads")
+        };
+        assert_eq!(rows(&database), (1, number, 100_000));
+        database
+            .transaction::<_, SqliteError>(|connection| {
+                connection.execute("INSERT INTO t(n, text) VALUES (100, 'more')", [])?;
+                Ok(())
+            })
+            .expect("is written");
+        drop(database);
+        let again = Database::open(&path, Synchronous::Full).expect("opens");
+        assert_eq!(rows(&again), (2, 100, 100_004));
+        let whole: String =
+            again.connection().query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("is checked");
+        assert_eq!(whole, "ok");
+    }
+    let failed =
+        template.filled::<SqliteError>(|connection| Ok(connection.execute_batch("INSERT INTO nowhere VALUES (1)")?));
+    assert!(failed.is_err());
+    let path = folder.path().join("empty.db");
+    template.write(&path, false).expect("is written");
+    let empty = Database::open(&path, Synchronous::Full).expect("opens");
+    assert!(empty.connection().query_row("SELECT 1 FROM t", [], |_| Ok(())).is_err(), "rows of another stayed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_job_uses_is_closed_and_what_one_uses_is_not() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let slots: Slots<Counting> = Slots::new("test", 100);
+    let open = |key: u128| {
+        let alive = Arc::clone(&alive);
+        slots.run(key, move |slot: &mut Counting| {
+            if slot.alive.is_none() {
+                alive.fetch_add(1, Ordering::SeqCst);
+                slot.alive = Some(alive);
+            }
+        })
+    };
+    for key in 0..10 {
+        open(key).await.expect("runs");
+    }
+    assert_eq!(slots.close_idle(), 0, "all were used since the beginning");
+    for key in 0..4 {
+        open(key).await.expect("runs");
+    }
+    assert_eq!((slots.close_idle(), slots.open_slots(), alive.load(Ordering::SeqCst)), (6, 4, 4));
+    let held = Arc::new(std::sync::Barrier::new(2));
+    let (own, inside) = (slots.clone(), Arc::clone(&held));
+    let long = podium_kit::spawn::task("long", async move {
+        own.run(0, move |_: &mut Counting| {
+            inside.wait();
+            inside.wait();
+        })
+        .await
+    });
+    held.wait();
+    slots.close_idle();
+    assert_eq!(slots.close_idle(), 0, "one that is at work was closed");
+    assert_eq!((slots.open_slots(), alive.load(Ordering::SeqCst)), (1, 1));
+    held.wait();
+    long.await.expect("ends").expect("runs");
+    open(5).await.expect("a closed one opens again");
+    assert_eq!(alive.load(Ordering::SeqCst), 2);
+}

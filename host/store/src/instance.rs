@@ -36,18 +36,9 @@ impl InstanceStore {
         self.id
     }
 
-    /// The folder that its guests see as `/workspace`; [`InstanceStore::make_workspace`] makes it.
+    /// The folder that its guests see as `/workspace`; who uses it first makes it: an unused agent has none.
     pub fn workspace(&self) -> PathBuf {
         Paths::new(&self.shared.root, self.id).work()
-    }
-
-    /// Makes the workspace's folder when it is not there yet: an unused agent has none.
-    pub async fn make_workspace(&self) -> Result<(), StoreError> {
-        let path = self.workspace();
-        self.run(move |_, _| {
-            podium_kit::data::create_private_dir(&path).map_err(|error| StoreError::file(path.clone(), error))
-        })
-        .await
     }
 
     async fn run<R, F>(&self, job: F) -> Result<R, StoreError>

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use podium_kit::Clock;
-use podium_sqlite::{Slots, open_slots_default};
+use podium_kit::descriptors::Budget;
+use podium_sqlite::{Slots, open_slots};
 use podium_wire::InstanceId;
 
 use crate::error::StoreError;
@@ -56,7 +57,7 @@ impl Store {
         let shared = Shared {
             root: root.clone(),
             templates,
-            slots: Slots::new("store", open_slots_default()),
+            slots: Slots::new("store", open_slots(&Budget::of_process())).close_idle_ones(),
             host: Slots::new("host", 1),
         };
         Ok(Self { shared: Arc::new(shared) })

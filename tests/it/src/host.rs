@@ -116,6 +116,15 @@ impl Host {
         Self::spawn_with(data, &data.path(), "127.0.0.1:0", arguments, variables).await
     }
 
+    /// Starts one over a new data folder with this hard limit of descriptors.
+    pub async fn start_with_descriptors(limit: u64) -> Self {
+        let data = Data::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &limit.to_string()]).arg(binary());
+        let started = Self::spawn_by(command, &data, &data.path(), "127.0.0.1:0", &[], &[]).await;
+        started.unwrap_or_else(|not| panic!("the host did not start: {not:?}"))
+    }
+
     /// Starts one over any folder, listening on this address.
     pub async fn spawn(data: &Data, folder: &Path, address: &str) -> Result<Self, NotStarted> {
         Self::spawn_with(data, folder, address, &[], &[]).await
@@ -128,8 +137,18 @@ impl Host {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Result<Self, NotStarted> {
+        Self::spawn_by(Command::new(binary()), data, folder, address, arguments, variables).await
+    }
+
+    async fn spawn_by(
+        mut command: Command,
+        data: &Data,
+        folder: &Path,
+        address: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, NotStarted> {
         let log = data.scratch().join(format!("host-{}.log", crate::message_id()));
-        let mut command = Command::new(binary());
         command
             .args(["up", "--listen", address, "--data"])
             .arg(folder)
@@ -187,6 +206,11 @@ impl Host {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Descriptors that it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process is there").count()
     }
 
     /// The token in its data folder.

@@ -129,6 +129,7 @@ codes! {
     5005 Internal "internal" 500 true "The server's log says more.";
     5006 ListenRefused "listen_refused" 500 false "Listen on a loopback address and a free port; port 0 takes one.";
     5007 InstanceDamaged "instance_damaged" 500 false "The instance's files do not fit together; restore them from a backup.";
+    5008 TooManyConnections "too_many_connections" 503 true "Close connections, or raise the limit of descriptors: `podium doctor` says how far.";
     // 6xxx: the CLI's own.
     6001 Unreachable "unreachable" 503 true "Start a host with `podium up`, or point `--url` at one.";
     6002 ToolchainMissing "toolchain_missing" 500 false "`podium doctor` says what to install.";

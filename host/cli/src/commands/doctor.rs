@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use podium_coordinator::room;
+use podium_kit::descriptors::Budget;
 use podium_wire::ErrorCode;
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 use rustix::process::{Resource, getrlimit};
@@ -14,12 +16,17 @@ use crate::build::{Environment, Kind, survey};
 use crate::exit::{Exit, Failure};
 use crate::output::{ERROR, GOOD, Output, WARN, size};
 
-/// Descriptors that a busy host wants: DESIGN's 10,000 waiting agents with one each, clients and databases beside.
-const DESCRIPTORS_WANTED: u64 = 32 * 1024;
+/// Agents that a host is to hold in a turn at once, each with a client: what the machine is measured against.
+const AGENTS_WANTED: usize = room::GUESTS_MAX;
 
-/// Memory mappings of one guest (measured), and the guests that a host of this size is to hold.
-const MAPPINGS_PER_GUEST: u64 = 6;
-const GUESTS_WANTED: u64 = 10_000;
+/// Address space of the pool of guests: each may grow to its cap without being moved, so it is set aside, not used.
+const ADDRESS_SPACE_WANTED: u64 = 4 << 40;
+
+/// Memory of an agent that waits in a turn, with its client (docs/guide/operating.md).
+const MEMORY_PER_AGENT: u64 = 160 * 1024;
+
+/// Threads of a host: as many as block at once, tokio's own, and those that tidy.
+const THREADS_WANTED: u64 = 256;
 
 /// Free bytes below which a data folder is soon full.
 const FREE_WANTED: u64 = 1024 * 1024 * 1024;
@@ -72,6 +79,9 @@ impl Doctor {
         checks.push(data_folder(&context));
         checks.push(descriptors());
         checks.extend(mappings());
+        checks.push(address_space());
+        checks.extend(memory());
+        checks.push(threads());
         if context.output.is_json() {
             context.output.json(&Report { checks: &checks })?;
         } else {
@@ -170,38 +180,106 @@ fn data_folder(context: &Context<'_>) -> Check {
 
 /// A host takes what the hard limit allows, so that is the one that counts.
 fn descriptors() -> Check {
+    descriptors_of(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX))
+}
+
+fn descriptors_of(limit: u64) -> Check {
     const NAME: &str = "descriptors";
-    match getrlimit(Resource::Nofile).maximum {
-        None => Check::ok(NAME, "no limit"),
-        Some(limit) if limit >= DESCRIPTORS_WANTED => Check::ok(NAME, format!("{limit} at most")),
-        Some(limit) => Check::not_ok(
-            NAME,
-            Verdict::Advice,
-            format!("{limit} at most; a host with many agents wants {DESCRIPTORS_WANTED}"),
-            format!("ulimit -Hn {DESCRIPTORS_WANTED}"),
-        ),
+    let budget = Budget::of(limit);
+    let wanted = Budget::limit_for_websockets(AGENTS_WANTED);
+    let detail = format!(
+        "have {}: {} connections, {} of them WebSockets; {} for databases, {} for agents' files",
+        count(limit),
+        count(budget.connections as u64),
+        count(budget.websockets as u64),
+        count(budget.databases as u64),
+        count(budget.guest_files as u64)
+    );
+    if limit >= wanted {
+        return Check::ok(NAME, detail);
     }
+    let detail = format!("{detail}; {wanted} are needed for {AGENTS_WANTED} clients");
+    let mend = format!("ulimit -Hn {wanted}    (or LimitNOFILE={wanted} in a systemd unit)");
+    Check::not_ok(NAME, Verdict::Advice, detail, mend)
 }
 
 fn mappings() -> Option<Check> {
-    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?;
-    text.trim().parse().ok().map(mappings_of)
+    room::mappings_limit().map(mappings_of)
 }
 
 fn mappings_of(limit: u64) -> Check {
     const NAME: &str = "memory mappings";
-    let detail = format!("vm.max_map_count is {limit}: about {} agents in a turn at once", limit / MAPPINGS_PER_GUEST);
-    let wanted = MAPPINGS_PER_GUEST * GUESTS_WANTED;
-    if limit >= wanted {
-        Check::ok(NAME, detail)
-    } else {
-        Check::not_ok(
+    let fit = room::guests_that_fit(Some(limit));
+    let wanted = room::mappings_for(AGENTS_WANTED);
+    let detail = format!("have {limit} (vm.max_map_count): {fit} agents in a turn at once");
+    if fit >= AGENTS_WANTED {
+        return Check::ok(NAME, detail);
+    }
+    let detail = format!("{detail}; {wanted} are needed for {AGENTS_WANTED}");
+    Check::not_ok(NAME, Verdict::Advice, detail, format!("sysctl -w vm.max_map_count={}", wanted.next_power_of_two()))
+}
+
+/// The pool of guests sets its address space aside when the host starts.
+fn address_space() -> Check {
+    address_space_of(getrlimit(Resource::As).current)
+}
+
+fn address_space_of(limit: Option<u64>) -> Check {
+    const NAME: &str = "address space";
+    match limit {
+        Some(limit) if limit < ADDRESS_SPACE_WANTED => Check::not_ok(
+            NAME,
+            Verdict::Missing,
+            format!("have {}, {} are needed (set aside, not used)", size(limit), size(ADDRESS_SPACE_WANTED)),
+            "ulimit -v unlimited",
+        ),
+        Some(limit) => Check::ok(NAME, format!("have {}", size(limit))),
+        None => Check::ok(NAME, "no limit"),
+    }
+}
+
+/// Memory bounds the agents in a turn once nothing else does.
+fn memory() -> Option<Check> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(memory_of(kib.saturating_mul(1024)))
+}
+
+fn memory_of(available: u64) -> Check {
+    const NAME: &str = "memory";
+    let wanted = MEMORY_PER_AGENT * AGENTS_WANTED as u64;
+    let fit = available / MEMORY_PER_AGENT;
+    let detail = format!("have {} available: {fit} small agents waiting in a turn with a client", size(available));
+    if available >= wanted {
+        return Check::ok(NAME, detail);
+    }
+    let detail = format!("{detail}; {} are needed for {AGENTS_WANTED}", size(wanted));
+    Check::not_ok(NAME, Verdict::Advice, detail, "free -h")
+}
+
+fn threads() -> Check {
+    threads_of(getrlimit(Resource::Nproc).current)
+}
+
+fn threads_of(limit: Option<u64>) -> Check {
+    const NAME: &str = "threads";
+    match limit {
+        Some(limit) if limit < THREADS_WANTED => Check::not_ok(
             NAME,
             Verdict::Advice,
-            detail,
-            format!("sysctl -w vm.max_map_count={}", wanted.next_power_of_two()),
-        )
+            format!("have {limit} for all of this user's processes; a host needs up to {THREADS_WANTED}"),
+            format!("ulimit -u {}", THREADS_WANTED * 4),
+        ),
+        Some(limit) => Check::ok(NAME, format!("have {limit}; a host needs up to {THREADS_WANTED}")),
+        None => Check::ok(NAME, "no limit"),
     }
+}
+
+/// A number, or that there is no bound.
+fn count(number: u64) -> String {
+    // What remains of "no limit" when it is shared out is no number that says anything.
+    if number >= 1 << 32 { "no limit".to_owned() } else { number.to_string() }
 }
 
 #[cfg(test)]
@@ -222,6 +300,30 @@ mod tests {
         assert_eq!(mappings_of(65_530).result, Verdict::Ok);
         let few = mappings_of(10_000);
         assert_eq!((few.result, few.mend), (Verdict::Advice, vec!["sysctl -w vm.max_map_count=65536".to_owned()]));
+        assert_eq!(
+            few.detail,
+            "have 10000 (vm.max_map_count): 1000 agents in a turn at once; 64000 are needed for 10000"
+        );
+    }
+
+    #[test]
+    fn each_limit_says_what_it_is_good_for_and_what_is_needed() {
+        let enough = descriptors_of(20_000);
+        assert_eq!(enough.result, Verdict::Ok);
+        let few = descriptors_of(1024);
+        assert_eq!(few.result, Verdict::Advice);
+        let wanted = Budget::limit_for_websockets(10_000);
+        assert!(few.detail.starts_with("have 1024: 422 connections, 395 of them WebSockets;"), "{}", few.detail);
+        assert!(few.detail.ends_with(&format!("{wanted} are needed for 10000 clients")), "{}", few.detail);
+        assert!(few.mend[0].contains(&wanted.to_string()));
+        // What it says mends it.
+        assert_eq!(descriptors_of(wanted).result, Verdict::Ok);
+        assert_eq!(descriptors_of(wanted - 1).result, Verdict::Advice);
+        assert!(descriptors_of(u64::MAX).detail.starts_with("have no limit"));
+        assert_eq!(address_space_of(None).result, Verdict::Ok);
+        assert_eq!(address_space_of(Some(1 << 34)).result, Verdict::Missing);
+        assert_eq!((memory_of(1 << 34).result, memory_of(1 << 30).result), (Verdict::Ok, Verdict::Advice));
+        assert_eq!((threads_of(None).result, threads_of(Some(100)).result), (Verdict::Ok, Verdict::Advice));
     }
 
     #[test]

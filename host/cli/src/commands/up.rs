@@ -10,7 +10,6 @@ use podium_kit::otlp::{self, Exporting};
 use podium_kit::telemetry::LogFormat;
 use podium_wire::ErrorCode;
 use podium_wire::error::ErrorBody;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -80,7 +79,10 @@ impl Up {
         let exporting = exporting.map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))?;
         let format = self.log_format;
         let data = context.global.data_folder()?;
-        raise_descriptor_limit();
+        // Databases and connections need them.
+        if let Err(error) = podium_kit::descriptors::raise_limit() {
+            tracing::warn!(%error, "the limit of descriptors stays as it is");
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -161,18 +163,6 @@ async fn stopped(format: Format, mut interrupt: Signal, mut terminate: Signal) {
         // Safe at any moment: what was promised is on disk.
         std::process::exit(Exit::Failed as i32);
     });
-}
-
-/// Takes as many descriptors as the system lets this process have: databases and connections need them.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of descriptors stays as it is");
-    }
 }
 
 /// What is said of a host that does not serve.

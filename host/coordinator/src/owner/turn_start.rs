@@ -134,10 +134,6 @@ impl Owner {
     }
 
     pub(super) async fn start_turn(&mut self, agent: &Arc<LoadedAgent>, mut row: Row) -> Result<(), Error> {
-        if !self.has_workspace {
-            self.store.make_workspace().await?;
-            self.has_workspace = true;
-        }
         let start = match row.take_begun() {
             Some(start) => start,
             None => {

@@ -12,6 +12,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgr
 use axum::response::Response;
 use futures_util::SinkExt;
 use podium_kit::HttpError;
+use podium_kit::descriptors::Held;
 use podium_store::InstanceStore;
 use podium_wire::frames::{ClientFrame, CloseCode, FRAME_BYTES_MAX, Pong, ServerFrame, Subscribe, Subscribed};
 use podium_wire::updates::Update;
@@ -47,12 +48,15 @@ pub(super) async fn connect(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, HttpError> {
     let upgrade = upgrade.map_err(|error| HttpError::new(ErrorCode::BadRequest, error.body_text()))?;
+    let place = parts.websockets.take().ok_or_else(|| {
+        HttpError::new(ErrorCode::TooManyConnections, format!("{} WebSockets are open", parts.websockets.max()))
+    })?;
     let shown = parts.instances.ask(&parts, id, Command::Open).await?;
     let client = shown
         .hub
         .connect()
         .ok_or_else(|| HttpError::new(ErrorCode::Busy, "the instance has too many connections, or is going away"))?;
-    let connection = Connection { store: parts.store.instance(id), parts, id, shown, client };
+    let connection = Connection { store: parts.store.instance(id), parts, id, shown, client, _place: place };
     Ok(upgrade
         // Larger frames are still read, so that they can be answered by an error, but never held whole beyond this.
         .max_message_size(2 * FRAME_BYTES_MAX)
@@ -68,6 +72,8 @@ struct Connection {
     store: InstanceStore,
     shown: Arc<Shown>,
     client: Arc<Client>,
+    /// Its share of the descriptors for WebSockets.
+    _place: Held,
 }
 
 impl Drop for Connection {

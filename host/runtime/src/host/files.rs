@@ -1,11 +1,11 @@
-//! `wasi:filesystem`: the workspace, opened when it is first asked for, and the bound on open files.
+//! `wasi:filesystem`: the workspace, opened when it is first used, and the bounds on open files.
 //!
 //! Everything else of the interface is the engine's own.
 
 use podium_capabilities::LimitReached;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceTable};
-use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
+use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
@@ -17,20 +17,25 @@ use crate::guest::GuestState;
 
 impl preopens::Host for GuestState {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-        self.open_workspace()?;
-        let directories = preopens::Host::get_directories(&mut self.filesystem())?;
+        let directories = preopens::Host::get_directories(&mut self.files())?;
+        if let Some(workspace) = &mut self.workspace {
+            directories.iter().for_each(|(handle, _)| workspace.handed_out(handle));
+        }
         self.check_open_files()?;
         Ok(directories)
     }
 }
 
 impl GuestState {
-    /// Ends a guest that holds more than it may.
+    /// Ends a guest that holds more than it may, or more than the host has left for guests.
     fn check_open_files(&mut self) -> Result<(), LimitReached> {
-        if open_files(&mut self.table) > self.open_handles {
+        let open = open_files(&mut self.table);
+        if open > self.open_handles {
             return Err(LimitReached::Handles(self.open_handles));
         }
-        Ok(())
+        let Some(workspace) = &mut self.workspace else { return Ok(()) };
+        let descriptors = open.saturating_sub(workspace.unopened() as u64);
+        if workspace.hold(descriptors) { Ok(()) } else { Err(LimitReached::HostHandles(workspace.part())) }
     }
 }
 
@@ -44,17 +49,24 @@ fn lowered<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> 
     },))
 }
 
-/// Puts calls that count what is open before the engine's, which must be linked already: every call that adds an entry
+/// Puts calls that count what is open, and one that opens nothing, before the engine's, which must be linked already: every call that adds an entry
 /// which holds a descriptor, or the names of a whole folder, in the host's memory.
 pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
+    // Asked of each preopen before the agent's first line; the answer needs no folder.
+    types.func_wrap_async(
+        "[method]descriptor.get-type",
+        |mut store: StoreContextMut<'_, GuestState>, (of,): (Resource<Descriptor>,)| {
+            Box::new(async move { lowered(store.data_mut().files().get_type(of).await) })
+        },
+    )?;
     types.func_wrap_async(
         "[method]descriptor.open-at",
         |mut store: StoreContextMut<'_, GuestState>, (at, path_flags, path, open_flags, flags): OpenAt| {
             Box::new(async move {
                 let state = store.data_mut();
-                let opened = state.filesystem().open_at(at, path_flags, path, open_flags, flags).await;
+                let opened = state.used_files().open_at(at, path_flags, path, open_flags, flags).await;
                 state.check_open_files()?;
                 lowered(opened)
             })
@@ -65,7 +77,7 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
         |mut store: StoreContextMut<'_, GuestState>, (folder,): (Resource<Descriptor>,)| {
             Box::new(async move {
                 let state = store.data_mut();
-                let listing = state.filesystem().read_directory(folder).await;
+                let listing = state.used_files().read_directory(folder).await;
                 state.check_open_files()?;
                 lowered(listing)
             })
@@ -75,7 +87,7 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
         "[method]descriptor.read-via-stream",
         |mut store: StoreContextMut<'_, GuestState>, (file, offset): (Resource<Descriptor>, u64)| {
             let state = store.data_mut();
-            let stream = state.filesystem().read_via_stream(file, offset);
+            let stream = state.used_files().read_via_stream(file, offset);
             state.check_open_files()?;
             lowered(stream)
         },
@@ -84,7 +96,7 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
         "[method]descriptor.write-via-stream",
         |mut store: StoreContextMut<'_, GuestState>, (file, offset): (Resource<Descriptor>, u64)| {
             let state = store.data_mut();
-            let stream = state.filesystem().write_via_stream(file, offset);
+            let stream = state.used_files().write_via_stream(file, offset);
             state.check_open_files()?;
             lowered(stream)
         },
@@ -93,7 +105,7 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
         "[method]descriptor.append-via-stream",
         |mut store: StoreContextMut<'_, GuestState>, (file,): (Resource<Descriptor>,)| {
             let state = store.data_mut();
-            let stream = state.filesystem().append_via_stream(file);
+            let stream = state.used_files().append_via_stream(file);
             state.check_open_files()?;
             lowered(stream)
         },

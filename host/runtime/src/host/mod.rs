@@ -9,6 +9,7 @@ pub(crate) mod random;
 pub(crate) mod state;
 pub(crate) mod stdio;
 pub(crate) mod updates;
+pub(crate) mod workspace;
 
 use podium_capabilities::CallError;
 

@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod crash;
 mod data_folder;
+mod density;
 mod deploy;
 mod dev;
 mod files;

@@ -1,0 +1,138 @@
+//! `/workspace` as a guest has it: a handle from the start, the folder and its descriptor at the first use.
+//!
+//! Many toolchains ask for their preopens before the first line of the agent runs, and most turns never open a file. So
+//! the handle begins as one on a folder that is gone, where nothing can be found or made, and all guests share its descriptor.
+//! Must never leave a handle on that folder once the real one can be opened.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use podium_kit::descriptors::{Held, Part};
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtx};
+use wasmtime_wasi::{FsPerms, WasiCtx};
+
+/// A file system with `/workspace`, which is a folder that is gone. Made once, cloned for each guest.
+#[derive(Clone)]
+pub(crate) struct Nowhere(WasiFilesystemCtx);
+
+impl std::fmt::Debug for Nowhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nowhere").finish_non_exhaustive()
+    }
+}
+
+impl Nowhere {
+    /// Makes the folder within this one, opens it, and removes it.
+    pub(crate) fn new(within: &Path) -> io::Result<Self> {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = within.join(format!("nowhere-{}-{number}", std::process::id()));
+        private_folder(&path)?;
+        let mut builder = WasiCtx::builder();
+        let opened = builder
+            // Guests run on threads that may block.
+            .allow_blocking_current_thread(true)
+            .preopened_dir(&path, "/workspace", FsPerms::ReadWrite)
+            .map(drop)
+            .map_err(|error| io::Error::other(format!("{error:#}")));
+        std::fs::remove_dir(&path)?;
+        opened?;
+        Ok(Self(builder.build().filesystem().clone()))
+    }
+
+    /// A guest's own view of it.
+    pub(crate) fn view(&self) -> WasiFilesystemCtx {
+        self.0.clone()
+    }
+}
+
+/// One guest's workspace.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    path: PathBuf,
+    /// Handles that still stand on the folder that is gone.
+    unopened: Vec<u32>,
+    opened: Option<Arc<File>>,
+    /// The guest's share of the host's descriptors.
+    held: Held,
+}
+
+impl Workspace {
+    /// That of a turn, not opened.
+    pub(crate) fn new(path: PathBuf, descriptors: &Part) -> Self {
+        Self { path, unopened: Vec::new(), opened: None, held: descriptors.hold_nothing() }
+    }
+
+    /// A handle that the guest was given.
+    pub(crate) fn handed_out(&mut self, handle: &Resource<Descriptor>) {
+        self.unopened.push(handle.rep());
+    }
+
+    /// Handles that cost no descriptor yet.
+    pub(crate) fn unopened(&self) -> usize {
+        self.unopened.len()
+    }
+
+    /// Whether the guest is about to use a handle for the first time.
+    pub(crate) fn is_to_be_opened(&self) -> bool {
+        !self.unopened.is_empty()
+    }
+
+    /// Puts all handles on the real folder. When it cannot be opened they stay where nothing is.
+    pub(crate) fn open(&mut self, table: &mut ResourceTable) -> io::Result<()> {
+        // Taken in any case: a handle that the guest drops may come again as another one.
+        let handles = std::mem::take(&mut self.unopened);
+        let folder = match &self.opened {
+            Some(folder) => Arc::clone(folder),
+            None => Arc::clone(self.opened.insert(Arc::new(open_folder(&self.path)?))),
+        };
+        for handle in handles {
+            if let Ok(Descriptor::Dir(at)) = table.get_mut(&Resource::<Descriptor>::new_borrow(handle)) {
+                at.dir = Arc::clone(&folder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts this guest's open files in the host's part; false when that has not so many left.
+    pub(crate) fn hold(&mut self, open_files: u64) -> bool {
+        self.held.set(usize::try_from(open_files).unwrap_or(usize::MAX))
+    }
+
+    /// The most that all guests may hold.
+    pub(crate) fn part(&self) -> u64 {
+        self.held.max() as u64
+    }
+}
+
+/// The workspace's folder, made when it is not there yet. The instance's own is there, or the instance is not.
+fn open_folder(path: &Path) -> io::Result<File> {
+    match open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(parent) = path.parent() {
+                private_folder(parent)?;
+            }
+            private_folder(path)?;
+            open(path)
+        }
+        opened => opened,
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::PATH;
+    OpenOptions::new().read(true).custom_flags(i32::try_from(flags.bits()).unwrap_or(0)).open(path)
+}
+
+/// Makes one folder with mode 0700, or finds it.
+fn private_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
