@@ -32,7 +32,7 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(crate) fn run(self, context: Context<'_>) -> Result<(), Failure> {
-        podium_kit::telemetry::start(LOG_FILTER);
+        podium_kit::telemetry::start(LOG_FILTER, podium_kit::telemetry::LogFormat::Text);
         // A host runs in this process: more threads than the other commands need.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
