@@ -4,6 +4,7 @@
 //! cut. Both lanes only translate to it. It speaks wire types and must never know of an engine, a socket or a
 //! file; what it needs from above comes in through [`ports`].
 
+pub mod ask;
 pub mod clock;
 pub mod config;
 pub mod effect;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use podium_wire::limits::{LimitsInForce, LimitsRequest};
 use podium_wire::{ErrorCode, WireError};
 
+use crate::ask;
+
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
@@ -168,6 +170,10 @@ impl From<&Limits> for LimitsInForce {
             resources: wide(RESOURCES_MAX),
             call_bytes: wide(HOSTCALL_BYTES_MAX),
             log_bytes: LOG_BYTES_MAX,
+            open_asks: wide(ask::OPEN_ASKS_MAX),
+            ask_options: wide(ask::ASK_OPTIONS_MAX),
+            ask_bytes: wide(ask::ASK_BYTES_MAX),
+            answer_bytes: wide(ask::ANSWER_BYTES_MAX),
         }
     }
 }
@@ -274,6 +280,10 @@ mod tests {
             ("steers of a turn that wait", STEERS_PENDING_MAX as u64),
             ("steers of a turn", STEERS_MAX as u64),
             ("bytes of a turn's steers", STEER_BYTES_MAX as u64),
+            ("questions open at once", ask::OPEN_ASKS_MAX as u64),
+            ("options of a question", ask::ASK_OPTIONS_MAX as u64),
+            ("bytes of a question", ask::ASK_BYTES_MAX as u64),
+            ("bytes of an answer", ask::ANSWER_BYTES_MAX as u64),
         ];
         let rows = settable
             .iter()

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use podium_store::state::Document;
+use podium_wire::ErrorCode;
+use podium_wire::asks::AskOutcome;
 use podium_wire::error::WireError;
 use podium_wire::ids::{DeploymentId, InstanceId};
 use podium_wire::updates::{
@@ -16,6 +18,7 @@ use podium_wire::updates::{
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::ask::Asks;
 use crate::clock::TurnClock;
 use crate::error::CallError;
 use crate::limits::{LimitReached, Limits};
@@ -106,6 +109,7 @@ pub(crate) struct Work {
     held_bytes: u64,
     durable: Vec<DurableUpdate>,
     pub(crate) open: OpenTexts,
+    pub(crate) asks: Asks,
     pub(crate) texts: Vec<String>,
     pub(crate) heard: Vec<Heard>,
     pub(crate) state: Document,
@@ -149,6 +153,7 @@ impl Turn {
             held_bytes: 0,
             durable: Vec::new(),
             open: OpenTexts::default(),
+            asks: Asks::default(),
             texts: Vec::new(),
             heard: Vec::new(),
             state: Document::new(Arc::clone(&spec.state)),
@@ -209,7 +214,7 @@ impl Turn {
         self.0.closed.load(Ordering::Acquire)
     }
 
-    /// The texts that are being written, for a client that subscribes now. It stands for every update up to its
+    /// The texts that are being written and what waits for an answer, for a client that subscribes now. It stands for every update up to its
     /// `n`, of which the last may still be on their way to the sink.
     pub fn snapshot(&self) -> TurnSnapshot {
         let work = lock(&self.0.work);
@@ -218,6 +223,7 @@ impl Turn {
             attempt: self.0.spec.attempt,
             n: work.n,
             items: work.open.items().map(|(event_type, item, text)| OpenItem { event_type, item, text }).collect(),
+            asks: work.asks.open(),
         }
     }
 
@@ -230,6 +236,7 @@ impl Turn {
         let output = {
             let mut work = lock(&self.0.work);
             if !work.closed {
+                work.resolve_all(self, AskOutcome::TurnEnded, &mut sent);
                 for body in work.close_open_items() {
                     work.show(self, &body, &mut sent);
                 }
@@ -253,11 +260,14 @@ impl Turn {
     }
 
     /// Ends the attempt without its effects: only the `error` update is left, the state is the old one. The
-    /// update is not shown here: it goes out with its `seq`.
+    /// update is not shown here: it goes out with its `seq`. What was asked is resolved first, live.
     pub fn fail(&self, error: &WireError) -> TurnOutput {
         self.set_waiting(false);
         self.close_log();
+        let mut sent = Vec::new();
         let mut work = lock(&self.0.work);
+        let interrupted = error.known_code() == Some(ErrorCode::Interrupted);
+        work.resolve_all(self, if interrupted { AskOutcome::Cancelled } else { AskOutcome::TurnEnded }, &mut sent);
         self.close(&mut work);
         work.n += 1;
         let (event_type, content) = UpdateBody::Error(error.clone()).encode();
@@ -265,19 +275,34 @@ impl Turn {
         work.patches = Vec::new();
         work.texts = Vec::new();
         work.open = OpenTexts::default();
+        let heard = std::mem::take(&mut work.heard);
+        let heard = heard.into_iter().map(|heard| Heard { texts_before: 0, ..heard }).collect();
+        let last_n = work.n;
+        drop(work);
+        self.send(sent);
         TurnOutput {
-            updates: vec![DurableUpdate { n: work.n, event_type, content }],
+            updates: vec![DurableUpdate { n: last_n, event_type, content }],
             patches: Vec::new(),
             state: Arc::clone(&self.0.spec.state),
             state_version: self.0.spec.state_version,
             texts: Vec::new(),
             text: String::new(),
-            heard: std::mem::take(&mut work.heard)
-                .into_iter()
-                .map(|heard| Heard { texts_before: 0, ..heard })
-                .collect(),
-            last_n: work.n,
+            heard,
+            last_n,
         }
+    }
+
+    /// Ends the attempt without a cut: its turn runs again another time. What was asked is resolved, live.
+    pub fn set_aside(&self) {
+        self.set_waiting(false);
+        self.close_log();
+        let mut sent = Vec::new();
+        {
+            let mut work = lock(&self.0.work);
+            work.resolve_all(self, AskOutcome::TurnEnded, &mut sent);
+            self.close(&mut work);
+        }
+        self.send(sent);
     }
 
     fn close(&self, work: &mut Work) {
@@ -318,6 +343,11 @@ impl Turn {
         if shown.is_ok() {
             self.send(sent);
         }
+    }
+
+    /// Looks at what is asked, also when the attempt is closed.
+    pub(crate) fn with_asks<R>(&self, look: impl FnOnce(&mut Asks) -> R) -> R {
+        look(&mut lock(&self.0.work).asks)
     }
 
     /// Hands updates over, outside of every lock.
@@ -362,7 +392,7 @@ impl Work {
     }
 
     /// Shows an update of the host itself, which no limit keeps back.
-    fn show(&mut self, turn: &Turn, body: &UpdateBody, sent: &mut Vec<Update>) {
+    pub(crate) fn show(&mut self, turn: &Turn, body: &UpdateBody, sent: &mut Vec<Update>) {
         let (event_type, content) = body.encode();
         self.push(turn, event_type, content, sent);
     }

@@ -8,6 +8,8 @@ wasmtime::component::bindgen!({
     world: "podium:agent/agent",
     imports: {
         "podium:agent/messages.history": store | trappable,
+        "podium:agent/ask.question": store | trappable,
+        "podium:agent/ask.permission": store | trappable,
         default: trappable,
     },
     require_store_data_send: true,

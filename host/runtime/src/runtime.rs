@@ -288,7 +288,11 @@ impl Shared {
                 wall: limits.wall,
                 wait: limits.wait,
             };
-            driver.drive(std::pin::pin!(guest)).await
+            let ended = driver.drive(std::pin::pin!(guest)).await;
+            if let Some(turn) = &turn {
+                turn.guest_ended();
+            }
+            ended
         };
         // Everything of the guest ends here, running calls too.
         drop(store);

@@ -96,6 +96,9 @@ codes! {
     3017 TooManyInstances "too_many_instances" 429 true "Delete instances that are not needed.";
     3018 RevisionConflict "revision_conflict" 409 false "Read the configuration again and repeat the change.";
     3019 Busy "busy" 429 true "The instance has too many requests waiting; try again in a moment.";
+    3020 AskResolved "ask_resolved" 409 false "Somebody was first, or it is not wanted any more; `podium instance asks ID` shows what is open.";
+    3021 AskNotFound "ask_not_found" 404 false "`podium instance asks ID` shows what is open.";
+    3022 InvalidAnswer "invalid_answer" 422 false "Give one of the options, a text where the question takes one, or a decision on a permission.";
     3024 OtherAgentType "other_agent_type" 409 false "An instance keeps its agent type; make a new instance of the other one.";
     3025 NotSteerable "not_steerable" 409 false "The agent has no `on-steer`; send a message, or interrupt the turn.";
     3026 TooManySteers "too_many_steers" 429 true "Wait until the agent has taken in what was said, or interrupt the turn.";
@@ -120,6 +123,7 @@ codes! {
     4018 WaitLimit "wait_limit" 500 false "Raise `limits.wait_ms` in agent.toml.";
     4019 TooManyCalls "too_many_calls" 422 true "Await some of the calls in flight first.";
     4020 HostCallLimit "host_call_limit" 500 false "Pass less in one call; write long output to files.";
+    4021 InvalidAsk "invalid_ask" 422 false "Shorten it, and give each option a label of its own.";
     4024 MigrationFailed "migration_failed" 422 false "The old version stays in force and answers; mend `migrate` and upgrade again.";
     // 5xxx: the host.
     5001 StorageFull "storage_full" 507 true "Free space in the data folder.";

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::asks::{GivenAnswer, GivenDecision};
 use crate::error::WireError;
 use crate::ids::InstanceId;
 use crate::message::MessageContent;
@@ -120,6 +121,10 @@ pub enum ClientFrame {
     },
     /// Ends the running turn.
     Interrupt {},
+    /// Answers a question of the running turn. It is told by `tool.question_resolved`, to everybody.
+    Answer(GivenAnswer),
+    /// Decides on a permission that the running turn asks for. It is told by `tool.approval_resolved`, to everybody.
+    Approve(GivenDecision),
     /// Asks for updates from a place on.
     Subscribe(Subscribe),
     /// Asks for `pong`.

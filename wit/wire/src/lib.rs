@@ -4,6 +4,7 @@
 //! frames, REST bodies and error codes. Golden examples are in `fixtures/`. It must never do I/O,
 //! start a task or read a clock: it is data, and the parsing of data.
 
+pub mod asks;
 pub mod codes;
 pub mod error;
 pub mod frames;

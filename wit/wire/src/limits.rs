@@ -72,4 +72,12 @@ pub struct LimitsInForce {
     pub call_bytes: u64,
     /// Log of a turn, bytes.
     pub log_bytes: u64,
+    /// Questions and requests for permission that may be open at once.
+    pub open_asks: u64,
+    /// Options of a question.
+    pub ask_options: u64,
+    /// A question or a request for permission, bytes.
+    pub ask_bytes: u64,
+    /// An answer, bytes.
+    pub answer_bytes: u64,
 }

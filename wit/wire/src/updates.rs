@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::asks::{ApprovalResolved, OpenAsk, PermissionRequested, QuestionRequested, QuestionResolved};
 use crate::error::WireError;
 use crate::ids::DeploymentId;
 use crate::rest::InstanceStatus;
@@ -86,6 +87,10 @@ catalogue! {
     ToolCall "tool.call" Durable [] "tool_call_id, tool_name, kind, input" "A tool call with its whole input.";
     ToolResult "tool.result" Durable [] "tool_call_id, output" "What a tool answered.";
     ToolError "tool.error" Durable [] "tool_call_id, error" "Why a tool failed.";
+    QuestionRequested "tool.question_requested" Durable [] "request_id, again, id, header, text, options, is_other, is_secret" "The agent asks a question and waits for the answer.";
+    QuestionResolved "tool.question_resolved" Durable [] "request_id, outcome, answer?, by?, channel?" "A question is no longer open; a secret answer is not told.";
+    PermissionRequested "tool.permission_requested" Durable [] "request_id, again, kind, title, details" "The agent asks for permission and waits for the decision.";
+    ApprovalResolved "tool.approval_resolved" Durable [] "request_id, outcome, decision?, by?, channel?" "A request for permission is no longer open.";
     CodeBlock "code.block" Durable ["code_block"] "item, language?, text" "A block of code.";
     FileChange "file.change" Durable ["file_change"] "path, kind, previous_path?, diff?" "A workspace file changed.";
     TerminalStream "terminal.stream" Ephemeral ["terminal_output"] "terminal_id, text" "The next piece of a terminal's output.";
@@ -105,7 +110,7 @@ catalogue! {
     DeploymentChanged "deployment.changed" Durable [] "deployment_id, previous_deployment_id, reason, error?" "From here on the instance runs other code: `reason` is `upgrade`, or `put_back` with the error of the version that was on trial.";
     Cut "cut" Control [] "cut, turn_id, attempt, through_n, first_seq?, last_seq?" "Everything of this attempt up to `through_n` is true; the durable part has these numbers.";
     TurnRestarted "turn.restarted" Control [] "turn_id, attempt, keep_through_seq" "The attempt died: drop this turn's live updates.";
-    TurnSnapshot "turn.snapshot" Control [] "turn_id, attempt, n, items" "The texts so far of the running attempt, in place of updates that are no longer held.";
+    TurnSnapshot "turn.snapshot" Control [] "turn_id, attempt, n, items, asks?" "The texts so far and the open questions of the running attempt, in place of updates that are no longer held.";
     Lagged "lagged" Control [] "from_seq, to_seq" "This connection was too slow and missed updates; subscribe again.";
     Reset "reset" Control [] "to_seq" "The subscription asked for a future that does not exist; continue from here.";
     InstanceStatus "instance.status" Control [] "status, event" "The instance has another status.";
@@ -208,6 +213,10 @@ bodies! {
     ToolCall(ToolCall),
     ToolResult(ToolResult),
     ToolError(ToolError),
+    QuestionRequested(QuestionRequested),
+    QuestionResolved(QuestionResolved),
+    PermissionRequested(PermissionRequested),
+    ApprovalResolved(ApprovalResolved),
     CodeBlock(CodeBlock),
     FileChange(FileChange),
     TerminalStream(TerminalStream),
@@ -599,7 +608,7 @@ pub struct OpenItem {
 }
 
 /// Content of `turn.snapshot`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TurnSnapshot {
     /// The turn.
     pub turn_id: String,
@@ -609,6 +618,9 @@ pub struct TurnSnapshot {
     pub n: u64,
     /// The open items.
     pub items: Vec<OpenItem>,
+    /// Questions and requests for permission that wait for an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<OpenAsk>,
 }
 
 /// Content of `lagged`.

@@ -1,6 +1,7 @@
 //! The fold against a small host: attempts that die, connections that are lost anywhere, rings that are too short.
 
 use podium_wire::InstanceId;
+use podium_wire::asks::{Answer, AskOutcome, GivenAnswer, Question, QuestionRequested, QuestionResolved};
 use podium_wire::frames::{ClientFrame, Hello, PROTOCOL, ServerFrame, Subscribe, Subscribed};
 use podium_wire::message::MessageContent;
 use podium_wire::rest::InstanceStatus;
@@ -124,7 +125,13 @@ impl Host {
                 _ => {}
             }
         }
-        TurnSnapshot { turn_id: TURN.to_owned(), attempt: self.attempt, n: self.ring.len() as u64, items }
+        TurnSnapshot {
+            turn_id: TURN.to_owned(),
+            attempt: self.attempt,
+            n: self.ring.len() as u64,
+            items,
+            asks: Vec::new(),
+        }
     }
 
     /// A step of the turn, and what connected clients are sent of it.
@@ -453,4 +460,47 @@ fn a_discarded_message_is_an_error_without_a_turn() {
     row.message_id = Some(ID.into());
     client.take(&mut host, ServerFrame::Update(row));
     assert_eq!(client.outcomes[0].result, Err(error));
+}
+
+#[test]
+fn a_question_of_the_own_turn_takes_a_line_until_it_is_resolved() {
+    let (mut host, mut client) = connected();
+    run(&mut host, &mut client, &[Step::Begin]);
+    let question = |request_id: &str| {
+        UpdateBody::QuestionRequested(QuestionRequested {
+            request_id: request_id.to_owned(),
+            again: false,
+            question: Question {
+                id: "q".to_owned(),
+                header: String::new(),
+                text: "Where to?".to_owned(),
+                options: Vec::new(),
+                is_other: false,
+                is_secret: false,
+            },
+        })
+    };
+    let asked = |message: &str, turn: &str, n| ServerFrame::Update(update(&question("1:q"), message, turn, 1, n));
+    client.fold.feed(asked("m0", "t0", 2));
+    assert!(!client.fold.asks().want_line(), "somebody else's");
+    let shown = client.fold.feed(asked(ID, TURN, 2));
+    assert!(matches!(&shown[..], [Action::Note(note)] if note.contains("Where to?")), "{shown:?}");
+    assert_eq!(client.fold.feed(asked(ID, TURN, 2)), [], "it is asked once");
+    let answer = Answer::Text("there".to_owned());
+    let given = ClientFrame::Answer(GivenAnswer { request_id: "1:q".to_owned(), answer });
+    assert_eq!(client.fold.line("there"), Ok(given.clone()));
+    assert!(!client.fold.asks().want_line());
+    // Refused, or lost with the connection, it may be said again.
+    client.fold.feed(ServerFrame::Error(WireError::new(ErrorCode::InvalidAnswer, "no")));
+    assert_eq!(client.fold.line("there"), Ok(given));
+    let resolved = UpdateBody::QuestionResolved(QuestionResolved {
+        request_id: "1:q".to_owned(),
+        outcome: AskOutcome::Answered,
+        answer: None,
+        by: None,
+        channel: None,
+    });
+    let told = client.fold.feed(ServerFrame::Update(update(&resolved, ID, TURN, 1, 3)));
+    assert_eq!(told, [Action::Note("answered".to_owned())]);
+    assert!(client.fold.line("late").is_err());
 }

@@ -70,7 +70,7 @@ fn turn_id(turn: u64) -> String {
 
 impl Instance {
     fn new() -> Self {
-        let nothing = TurnSnapshot { turn_id: turn_id(1), attempt: 1, n: 0, items: Vec::new() };
+        let nothing = TurnSnapshot { turn_id: turn_id(1), attempt: 1, n: 0, items: Vec::new(), asks: Vec::new() };
         let mut instance = Self {
             hub: Hub::new(InstanceId::from_uuid(uuid::Uuid::nil())),
             rows: Vec::new(),
@@ -88,7 +88,8 @@ impl Instance {
         let (turn, attempt, _) = self.at;
         self.at = (turn, attempt + 1, 0);
         self.pending.clear();
-        let snapshot = TurnSnapshot { turn_id: turn_id(turn), attempt: attempt + 1, n: 0, items: Vec::new() };
+        let snapshot =
+            TurnSnapshot { turn_id: turn_id(turn), attempt: attempt + 1, n: 0, items: Vec::new(), asks: Vec::new() };
         self.open = Arc::new(std::sync::Mutex::new(NothingOpen(snapshot)));
         self.hub.begin(&turn_id(turn), attempt + 1, None, Arc::clone(&self.open) as _, 0);
     }

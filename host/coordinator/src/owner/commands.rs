@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use podium_kit::trace::Span;
 use podium_store::Outcome;
+use podium_wire::asks::AskList;
 use podium_wire::message::MessageContent;
 use podium_wire::rest::{ConfigDocument, InstanceInfo, InstanceStatus, MessageReceipt};
 use serde_json::{Map, Value};
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::steer::SteerAck;
 use super::{Queued, Wanted};
+use super::asks::Giving;
 use crate::error::Error;
 use crate::files::FileChange;
 use crate::hub::{Client, Hub};
@@ -95,6 +97,10 @@ pub enum Command {
     },
     /// Changes the code; answers when that is durable.
     Upgrade(Wanted, Reply<Queued>),
+    /// Answers what the running turn asks.
+    Asks(Reply<AskList>),
+    /// Gives an answer to what it asks.
+    Give(Giving),
     /// Ends the running turn.
     Interrupt(Reply<()>),
     /// Takes no more messages.
@@ -126,6 +132,8 @@ impl Command {
             Self::Stop(reply) | Self::Start(reply) => drop(reply.send(Err(error))),
             Self::Retry(_, reply) => drop(reply.send(Err(error))),
             Self::Discard(_, reply) | Self::Write(_, reply) => drop(reply.send(Err(error))),
+            Self::Asks(reply) => drop(reply.send(Err(error))),
+            Self::Give(giving) => drop(giving.reply.send(Err(error))),
             Self::Interrupt(reply) | Self::Delete(reply) | Self::FlushLogs(reply) => drop(reply.send(Err(error))),
         }
     }

@@ -4,6 +4,7 @@
 //! changes an instance passes here, in order. It runs on threads that may block, and blocks for its own commits only. Must
 //! never run a guest or touch a workspace in its own task.
 
+mod asks;
 mod commands;
 mod config;
 mod control;
@@ -39,6 +40,7 @@ use crate::logs::FLUSH_MS;
 use crate::ports::WaitFlag;
 use steer::TurnSteers;
 
+pub(crate) use asks::Giving;
 pub(crate) use commands::{Ack, Command, Incoming, Receipt, Reply, StateView};
 pub(crate) use config::check_size as check_config_size;
 pub(crate) use messages::HOST_SENDER;
@@ -127,6 +129,7 @@ pub(crate) struct Owner {
     /// The upgrade whose `migrate` runs, and one that has yet to prove itself.
     upgrade: upgrade::Upgrades,
     waiters: Waiters,
+    resolved_asks: asks::ResolvedAsks,
     commands: mpsc::Receiver<Box<Command>>,
     /// True once host.db knows that this instance may have unfinished rows.
     active: bool,
@@ -243,6 +246,8 @@ impl Owner {
                 self.set_config(config, if_revision, sender, reply).await;
             }
             Command::Upgrade(wanted, reply) => self.upgrade(wanted, reply).await,
+            Command::Asks(reply) => answer(reply, Ok(self.asks())),
+            Command::Give(giving) => self.give(giving),
             Command::Interrupt(reply) => answer(reply, self.interrupt()),
             Command::Stop(reply) => answer(reply, self.stop().await),
             Command::Start(reply) => answer(reply, self.start().await),

@@ -67,6 +67,7 @@ impl Owner {
             running: None,
             upgrade: Upgrades::recovered(id, trial.as_deref()),
             waiters,
+            resolved_asks: super::asks::ResolvedAsks::default(),
             commands,
             active,
             stopping: false,

@@ -36,6 +36,7 @@ impl Owner {
             TurnEnd::Completed => self.complete(&attempt).await,
             TurnEnd::Failed(error) => self.fail(&attempt, error).await,
         };
+        self.resolved_asks.keep(&attempt.turn);
         match result {
             Ok(outcome) => {
                 crate::spans::ended(&mut attempt.span, &outcome);
@@ -77,7 +78,7 @@ impl Owner {
 
     /// The host stops, or the instance was stopped: the row runs again later, and this attempt does not count.
     async fn set_aside(&mut self, attempt: Attempt) {
-        self.shown.hub.abandon();
+        self.abandon(&attempt.turn);
         let attempts = attempt.row.attempts.saturating_sub(1);
         self.write_attempts(attempt.row.seq, attempts).await;
         if let Some(row) = self.queue.front_mut() {

@@ -321,7 +321,7 @@ impl Owner {
 
     /// Puts the old code back, and the state from before a migration; the row runs again on it, as the next attempt.
     pub(super) async fn put_back(&mut self, attempt: Attempt, error: WireError) {
-        self.shown.hub.abandon();
+        self.abandon(&attempt.turn);
         let attempts = attempt.row.attempts.saturating_sub(1);
         self.write_attempts(attempt.row.seq, attempts).await;
         if let Some(row) = self.queue.front_mut() {

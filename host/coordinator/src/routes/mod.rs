@@ -4,6 +4,7 @@
 //! answer; they decide nothing.
 
 mod admin;
+mod asks;
 mod body;
 mod config;
 mod control;
@@ -86,6 +87,9 @@ fn instance_routes() -> Table {
         .route("/messages/{message}/discard", post(messages::discard))
         .route("/steer", post(steer::send))
         .route("/upgrade", post(upgrade::upgrade))
+        .route("/asks", get(asks::list))
+        .route("/answer", post(asks::answer))
+        .route("/approve", post(asks::approve))
         .route("/interrupt", post(control::interrupt))
         .route("/stop", post(control::stop))
         .route("/start", post(control::start))

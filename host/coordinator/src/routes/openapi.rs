@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use axum::http::header;
 use axum::response::IntoResponse;
+use podium_wire::asks::{AskList, GivenAnswer, GivenDecision};
 use podium_wire::error::ErrorBody;
 use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, DeploymentDetail, DeploymentPage, ExternalCut, FilePage,
@@ -222,6 +223,17 @@ fn of_instance() -> Vec<Operation> {
         )
         .takes(json::<PostMessage>())
         .gives(202, "It is accepted; the agent is given it when it next waits.", json::<MessageReceipt>()),
+        Operation::new("get", "/asks", "asks", "What the running turn asks people, oldest first.").gives(
+            200,
+            "Everything that waits for an answer.",
+            json::<AskList>(),
+        ),
+        Operation::new("post", "/answer", "answer", "Answers a question. The first answer counts.")
+            .takes(json::<GivenAnswer>())
+            .gives(204, "The agent gets it.", Body::Empty),
+        Operation::new("post", "/approve", "approve", "Decides on a permission. The first decision counts.")
+            .takes(json::<GivenDecision>())
+            .gives(204, "The agent gets it.", Body::Empty),
         Operation::new("post", "/interrupt", "interrupt", "Ends the running turn; its error cut follows.").gives(
             202,
             "The turn is told to end.",

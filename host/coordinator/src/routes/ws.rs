@@ -11,14 +11,17 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use futures_util::SinkExt;
+use podium_capabilities::ask::Given;
 use podium_kit::HttpError;
 use podium_kit::descriptors::Held;
 use podium_store::InstanceStore;
+use podium_wire::asks::{GivenAnswer, GivenDecision};
 use podium_wire::frames::{ClientFrame, CloseCode, FRAME_BYTES_MAX, Pong, ServerFrame, Subscribe, Subscribed};
 use podium_wire::updates::Update;
 use podium_wire::{ErrorCode, InstanceId, WireError};
 use tokio::sync::oneshot;
 
+use super::asks;
 use super::extract::Instance;
 use super::messages::incoming;
 use crate::error::Error;
@@ -161,6 +164,12 @@ impl Connection {
                 }
             }
             Ok(ClientFrame::Interrupt {}) => self.interrupt(),
+            Ok(ClientFrame::Answer(GivenAnswer { request_id, answer })) => {
+                asks::from_client(&self.parts, self.id, &self.client, request_id, Given::Answer(answer));
+            }
+            Ok(ClientFrame::Approve(GivenDecision { request_id, decision })) => {
+                asks::from_client(&self.parts, self.id, &self.client, request_id, Given::Decision(decision));
+            }
             Ok(ClientFrame::Ping { id }) => Hub::reply(&self.client, &ServerFrame::Pong(Pong { id })),
             Ok(ClientFrame::Subscribe(from)) => self.subscribe(socket, &from).await?,
             Err(error) => self.refuse(error),
@@ -231,7 +240,8 @@ fn read(text: &str) -> Result<ClientFrame, WireError> {
         struct Tag {
             r#type: String,
         }
-        const KNOWN: [&str; 5] = ["process_message", "steer", "interrupt", "subscribe", "ping"];
+        const KNOWN: [&str; 7] =
+            ["process_message", "steer", "interrupt", "answer", "approve", "subscribe", "ping"];
         match serde_json::from_str::<Tag>(text) {
             Ok(tag) if !KNOWN.contains(&tag.r#type.as_str()) => {
                 let shown: String = tag.r#type.chars().take(64).collect();

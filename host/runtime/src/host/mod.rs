@@ -1,5 +1,6 @@
 //! Host functions, one file per interface: each takes the call apart, asks the turn, and answers.
 
+pub(crate) mod ask;
 pub(crate) mod clocks;
 pub(crate) mod config;
 pub(crate) mod files;

@@ -4,6 +4,7 @@
 //! it again. `UPDATE_GOLDEN=1` rewrites the files and the generated guide; a change there is a change of the
 //! protocol and needs a line in the changelog.
 
+mod asks;
 mod catalogue;
 mod rest;
 mod updates;
@@ -63,6 +64,7 @@ fn all() -> Vec<Sample> {
     samples.extend(ws::server());
     samples.extend(ws::client());
     samples.extend(rest::samples());
+    samples.extend(asks::samples());
     samples
 }
 

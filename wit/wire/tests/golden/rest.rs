@@ -102,6 +102,10 @@ fn limits() -> LimitsInForce {
         calls_in_flight: 256,
         resources: 10_000,
         call_bytes: 4_194_304,
+        open_asks: 16,
+        ask_options: 64,
+        ask_bytes: 65_536,
+        answer_bytes: 65_536,
         log_bytes: 1_048_576,
     }
 }

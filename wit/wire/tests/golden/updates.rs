@@ -1,6 +1,9 @@
 //! A sample of every update's content, with every optional field present.
 
 use podium_wire::ErrorCode;
+use podium_wire::asks::{
+    Answer, ApprovalResolved, Ask, AskOutcome, Decision, PermissionRequested, QuestionRequested, QuestionResolved,
+};
 use podium_wire::error::WireError;
 use podium_wire::rest::InstanceStatus;
 use podium_wire::updates::{
@@ -70,6 +73,28 @@ fn body(kind: EventType) -> UpdateBody {
         EventType::ToolError => UpdateBody::ToolError(ToolError {
             tool_call_id: call(),
             error: WireError { code: "not_found".into(), message: "no such file".into(), hint: None, retryable: false },
+        }),
+        EventType::QuestionRequested => {
+            let Ask::Question(question) = crate::asks::question().ask else { unreachable!("it is a question") };
+            UpdateBody::QuestionRequested(QuestionRequested { request_id: "7:env".into(), again: false, question })
+        }
+        EventType::QuestionResolved => UpdateBody::QuestionResolved(QuestionResolved {
+            request_id: "7:env".into(),
+            outcome: AskOutcome::Answered,
+            answer: Some(Answer::Option("staging".into())),
+            by: Some("local".into()),
+            channel: Some("ws".into()),
+        }),
+        EventType::PermissionRequested => {
+            let Ask::Permission(permission) = crate::asks::permission().ask else { unreachable!("it is a permission") };
+            UpdateBody::PermissionRequested(PermissionRequested { request_id: "7#2".into(), again: true, permission })
+        }
+        EventType::ApprovalResolved => UpdateBody::ApprovalResolved(ApprovalResolved {
+            request_id: "7#2".into(),
+            outcome: AskOutcome::Answered,
+            decision: Some(Decision::AcceptForSession),
+            by: Some("local".into()),
+            channel: Some("http".into()),
         }),
         EventType::CodeBlock => UpdateBody::CodeBlock(CodeBlock {
             item: "code-1".into(),
@@ -147,6 +172,7 @@ fn body(kind: EventType) -> UpdateBody {
             attempt: 1,
             n: 5000,
             items: vec![OpenItem { event_type: EventType::TextDelta, item: "answer".into(), text: "Hello, ".into() }],
+            asks: vec![crate::asks::question()],
         }),
         EventType::Lagged => UpdateBody::Lagged(Lagged { from_seq: 10, to_seq: 14 }),
         EventType::Reset => UpdateBody::Reset(Reset { to_seq: 14 }),

@@ -49,6 +49,8 @@ fn client_name(frame: &ClientFrame) -> &'static str {
         ClientFrame::ProcessMessage { .. } => "process_message",
         ClientFrame::Steer { .. } => "steer",
         ClientFrame::Interrupt {} => "interrupt",
+        ClientFrame::Answer(_) => "answer",
+        ClientFrame::Approve(_) => "approve",
         ClientFrame::Subscribe(_) => "subscribe",
         ClientFrame::Ping { .. } => "ping",
     }
@@ -84,6 +86,8 @@ pub(crate) fn client() -> Vec<Sample> {
         ClientFrame::ProcessMessage { id: Some("m-1".into()), content: content() },
         ClientFrame::Steer { id: Some("s-1".into()), content: content() },
         ClientFrame::Interrupt {},
+        ClientFrame::Answer(crate::asks::answer()),
+        ClientFrame::Approve(crate::asks::decision()),
         ClientFrame::Subscribe(Subscribe { after_seq: 10, turn_id: Some(TURN.into()), attempt: Some(1), n: Some(3) }),
         ClientFrame::Ping { id: Some("p-1".into()) },
     ];
@@ -105,6 +109,8 @@ fn optional_fields_may_be_left_out_and_unknown_ones_are_refused() {
         r#"{"type":"ping"}"#,
         r#"{"type":"steer","content":{"text":"x"}}"#,
         r#"{"type":"interrupt"}"#,
+        r#"{"type":"answer","request_id":"7:env","answer":{"text":"x"}}"#,
+        r#"{"type":"approve","request_id":"7#1","decision":"cancel"}"#,
     ] {
         assert!(serde_json::from_str::<ClientFrame>(text).is_ok(), "{text} was refused");
     }
@@ -115,6 +121,9 @@ fn optional_fields_may_be_left_out_and_unknown_ones_are_refused() {
         r#"{"type":"steer"}"#,
         r#"{"type":"process_message","content":{"text":"x","colour":"red"}}"#,
         r#"{"type":"subscribe","after_seq":-1}"#,
+        r#"{"type":"answer","request_id":"7:env","answer":{"text":"x","option":"y"}}"#,
+        r#"{"type":"answer","request_id":"7:env","answer":"x"}"#,
+        r#"{"type":"approve","request_id":"7#1","decision":"maybe"}"#,
     ] {
         assert!(serde_json::from_str::<ClientFrame>(text).is_err(), "{text} was taken");
     }
