@@ -6,7 +6,9 @@
 //! pieces, `echo TEXT`, `config` and `state` answer the documents, `set KEY VALUE` remembers,
 //! `push TEXT` appends, `history N` answers the last N messages, `write PATH TEXT` and
 //! `read PATH` use the workspace, `ls` lists it, `log TEXT` logs it, `print TEXT` writes it to
-//! stdout, `now` and `random` answer clock and randomness, `elements` shows one of each kind.
+//! stdout, `now` and `random` answer clock and randomness, `elements` shows one of each kind. `asks` has what asks people.
+
+mod asks;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -139,6 +141,9 @@ impl Agent for Probe {
                 cx.reply(RandomState::new().hash_one(0_u8).to_string())
             }
             "elements" => elements(cx),
+            "ask" | "choose" | "secret" | "permit" | "takeback" | "asks" | "longask" | "flood-then-ask" => {
+                asks::run(cx, command, rest).await
+            }
             other => bail!("the probe does not know `{other}`"),
         }
     }

@@ -10,7 +10,10 @@ use crate::delta::DeltaState;
 use crate::host::{config, messages};
 use crate::state::Document;
 use crate::updates::{self, CodeBlock, Element, FileChange, Plan, TextFinal, Usage};
-use crate::{Agent, Context, Error, Json, Message, Result, Text, Thinking, ToolCall, ToolKind, Waited};
+use crate::{
+    Agent, Answer, Context, Decision, Error, Json, Message, Permission, Question, Result, Text, Thinking, ToolCall,
+    ToolKind, Waited,
+};
 
 pub use crate::bindings::podium::agent::messages::Entry;
 
@@ -140,6 +143,16 @@ impl<A: Agent> Ctx<A> {
             }
         }
         Ok(pages.into_iter().rev().flatten().collect())
+    }
+
+    /// Asks the people who talk to the agent, and waits for the first answer; the agent can be steered meanwhile.
+    pub async fn ask(&mut self, question: Question) -> Result<Answer> {
+        self.wait(question.send()).await?
+    }
+
+    /// Asks for permission, and waits for the first decision.
+    pub async fn permit(&mut self, permission: Permission) -> Result<Decision> {
+        self.wait(permission.send()).await?
     }
 
     /// Answers with a whole text, a message of the history.

@@ -52,6 +52,7 @@
 pub mod bindings;
 
 mod agent;
+pub mod ask;
 mod constructors;
 mod ctx;
 pub mod delta;
@@ -68,6 +69,7 @@ mod timer;
 pub mod updates;
 
 pub use agent::Agent;
+pub use ask::{Answer, Decision, Permission, Question};
 pub use bindings::exports::podium::agent::lifecycle::{Hooks, ShutdownReason};
 pub use bindings::podium::agent::types::{Attachment, AttachmentSource, Message, Origin, Role};
 pub use ctx::{Change, Ctx, Entry};

@@ -142,6 +142,11 @@
 //! assert_eq!(turn.waited(), Duration::from_secs(119));
 //! ```
 //!
+//! # Questions
+//!
+//! The test is the person: [`Running::asks`] is what is open, [`Running::answer`] and [`Running::decide`] answer the oldest of it.
+//! [`crate::ask`] has an example.
+//!
 //! # What is not played
 //!
 //! `/workspace` is the machine's own: let functions that use files take the folder, and give them a temporary one in
@@ -150,12 +155,14 @@
 //!
 //! This file owns the instance of a test. It must never run a hook otherwise than `entry` does for a component.
 
+pub(crate) mod asks;
 pub(crate) mod played;
 mod running;
 
 use std::marker::PhantomData;
 use std::pin::pin;
 
+pub use asks::Asked;
 pub use played::LogLine;
 pub use running::{Running, Turn};
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::asks::Asks;
 use crate::Json;
 use crate::bindings::podium::agent::messages::Entry;
 use crate::bindings::podium::agent::types::Error as HostError;
@@ -59,6 +60,8 @@ pub(super) struct Played {
     /// The turn's clock: it moves only when everything waits.
     pub(super) now: Duration,
     pub(super) record: Record,
+    /// What the turn asks people.
+    pub(super) asks: Asks,
     timers: BTreeMap<u64, (Duration, Waker)>,
     next_timer: u64,
     inbox: crate::steer::Inbox,
@@ -74,6 +77,7 @@ impl Played {
             history: Vec::new(),
             now: Duration::ZERO,
             record: Record::default(),
+            asks: Asks::default(),
             timers: BTreeMap::new(),
             next_timer: 0,
             inbox: crate::steer::Inbox::default(),
@@ -130,11 +134,11 @@ fn depth(value: &Json) -> usize {
     }
 }
 
-fn refused(code: &str, reason: &dyn std::fmt::Display) -> HostError {
+pub(super) fn refused(code: &str, reason: &dyn std::fmt::Display) -> HostError {
     HostError { code: code.to_owned(), message: reason.to_string(), hint: None, retryable: false }
 }
 
-fn no_host() -> HostError {
+pub(super) fn no_host() -> HostError {
     let hint = Some("In a unit test, call the agent through `podium_sdk::testing::TestAgent`.".to_owned());
     HostError { hint, ..refused("no_host", &"there is no host to call here") }
 }
@@ -158,7 +162,7 @@ pub(super) fn enter<T>(host: &mut Option<Played>, run: impl FnOnce() -> T) -> T 
 }
 
 /// Calls the entered host; none when there is none.
-fn call<T>(run: impl FnOnce(&mut Played) -> T) -> Option<T> {
+pub(super) fn call<T>(run: impl FnOnce(&mut Played) -> T) -> Option<T> {
     ENTERED.with_borrow_mut(|host| host.as_mut().map(run))
 }
 
@@ -196,6 +200,11 @@ pub(crate) mod inbox {
     pub(crate) fn with<T>(run: impl FnOnce(&mut Inbox) -> T) -> T {
         call(|host| run(&mut host.inbox)).expect("steering needs the host of a test: podium_sdk::testing::TestAgent")
     }
+}
+
+/// `podium:agent/ask`.
+pub(crate) mod ask {
+    pub(crate) use crate::testing::asks::{permission, question};
 }
 
 /// `podium:agent/config`.

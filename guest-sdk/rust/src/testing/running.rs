@@ -7,13 +7,14 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::asks::{Asked, Said, fitting};
 use super::played::{LogLine, Played, Record, enter};
 use super::{Before, TestAgent};
 use crate::bindings::exports::podium::agent::lifecycle::Guest;
 use crate::bindings::podium::agent::types::Error as HostError;
 use crate::entry::Shim;
 use crate::updates::Element;
-use crate::{Agent, Error, Hooks, Json, Message, Result};
+use crate::{Agent, Decision, Error, Hooks, Json, Message, Result};
 
 type Call = Pin<Box<dyn Future<Output = Result<(), HostError>>>>;
 
@@ -83,6 +84,36 @@ impl<'a, A: Agent> Running<'a, A> {
         }
     }
 
+    /// What the turn asks and nobody has answered, oldest first.
+    pub fn asks(&self) -> Vec<Asked> {
+        self.agent.host().asks.open()
+    }
+
+    /// Answers the oldest question with an option's label, or with a text where the question takes one.
+    ///
+    /// # Panics
+    ///
+    /// When nothing is asked, when it is a request for permission, or when the question does not take this answer.
+    #[track_caller]
+    pub fn answer(&mut self, answer: impl Into<String>) {
+        let asks = self.asks();
+        let Some(asked) = asks.first() else { panic!("nothing is asked that could be answered") };
+        let answer = fitting(asked, answer.into());
+        self.agent.host_mut().asks.say(Said::Answer(answer));
+        self.poll();
+    }
+
+    /// Decides on the oldest request for permission.
+    ///
+    /// # Panics
+    ///
+    /// When nothing is asked, or when it is a question.
+    #[track_caller]
+    pub fn decide(&mut self, decision: Decision) {
+        self.agent.host_mut().asks.say(Said::Decision(decision));
+        self.poll();
+    }
+
     /// Runs the turn to its end.
     ///
     /// # Panics
@@ -146,6 +177,7 @@ fn pass_time(host: &mut Option<Played>) {
     let host = host.as_mut().expect("the hook has given its host back");
     match host.next_due() {
         Some(due) => host.move_to(due),
+        None if !host.asks.open().is_empty() => panic!("the hook waits for an answer: see `Running::answer`"),
         None => panic!("the hook waits for something that is no timer and no call of the host: it would wait for ever"),
     }
 }

@@ -12,9 +12,9 @@ use podium_wire::rest::{ConfigDocument, InstanceInfo, InstanceStatus, MessageRec
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
+use super::asks::Giving;
 use super::steer::SteerAck;
 use super::{Queued, Wanted};
-use super::asks::Giving;
 use crate::error::Error;
 use crate::files::FileChange;
 use crate::hub::{Client, Hub};

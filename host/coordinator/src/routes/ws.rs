@@ -240,8 +240,7 @@ fn read(text: &str) -> Result<ClientFrame, WireError> {
         struct Tag {
             r#type: String,
         }
-        const KNOWN: [&str; 7] =
-            ["process_message", "steer", "interrupt", "answer", "approve", "subscribe", "ping"];
+        const KNOWN: [&str; 7] = ["process_message", "steer", "interrupt", "answer", "approve", "subscribe", "ping"];
         match serde_json::from_str::<Tag>(text) {
             Ok(tag) if !KNOWN.contains(&tag.r#type.as_str()) => {
                 let shown: String = tag.r#type.chars().take(64).collect();
