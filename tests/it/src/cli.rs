@@ -1,7 +1,7 @@
 //! The command line as a person or a script uses it: arguments in, exit code and texts out.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -137,6 +137,32 @@ impl Cli {
         command.env("TERM", "xterm-256color").env("PODIUM", binary());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("script, of util-linux, starts")
+    }
+
+    /// Runs a shell line on a terminal, and types these keys each time that their text has appeared anew; answers all that the
+    /// terminal showed.
+    pub async fn typed(&self, line: &str, keys: &[(&'static str, &'static str)]) -> String {
+        let mut child = self.start_on_terminal(line);
+        let keys = keys.to_vec();
+        let talk = move || {
+            let mut input = child.stdin.take().expect("stdin is a pipe");
+            let mut output = child.stdout.take().expect("stdout is a pipe");
+            let (mut seen, mut from, mut piece) = (Vec::new(), 0, [0; 4096]);
+            let mut keys = keys.into_iter().peekable();
+            while let Ok(length @ 1..) = output.read(&mut piece) {
+                seen.extend_from_slice(&piece[..length]);
+                while let Some((wanted, key)) = keys.peek()
+                    && let Some(at) = seen[from..].windows(wanted.len()).position(|part| part == wanted.as_bytes())
+                {
+                    from += at + wanted.len();
+                    input.write_all(key.as_bytes()).and_then(|()| input.flush()).expect("the terminal takes keys");
+                    keys.next();
+                }
+            }
+            drop(child.wait());
+            String::from_utf8_lossy(&seen).into_owned()
+        };
+        tokio::task::spawn_blocking(talk).await.expect("the talk did not panic")
     }
 
     /// Calls it on a terminal of its own and answers all that the terminal showed.

@@ -158,7 +158,10 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("deployment", &["list", "show"]),
     (
         "instance",
-        &["create", "list", "info", "state", "stop", "start", "upgrade", "delete", "steer", "retry", "discard"],
+        &[
+            "create", "list", "info", "state", "stop", "start", "upgrade", "delete", "steer", "asks", "answer",
+            "retry", "discard",
+        ],
     ),
     ("chat", &[]),
     ("files", &["ls", "cat", "put", "rm"]),

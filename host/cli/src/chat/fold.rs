@@ -3,6 +3,7 @@
 //! One `Fold` lives as long as its message, over any number of connections. It must never show a text twice, never
 //! call a message answered before its turn's cut, and never take another message's updates for its own.
 
+use podium_wire::asks::Ask;
 use podium_wire::frames::{ClientFrame, Hello, ServerFrame, Subscribe};
 use podium_wire::message::MessageContent;
 use podium_wire::rest::InstanceStatus;
@@ -12,6 +13,7 @@ use podium_wire::updates::{
 use podium_wire::{ErrorCode, WireError};
 
 use super::answer::{Answer, Show};
+use super::asks::Asks;
 use super::steer::Typed;
 
 /// What is to be done after a frame.
@@ -72,6 +74,7 @@ pub(crate) struct Fold {
     /// A snapshot of a turn that may turn out to be ours.
     snapshot: Option<TurnSnapshot>,
     answer: Answer,
+    asks: Asks,
     /// What was typed meanwhile.
     pub(crate) typed: Typed,
     done: bool,
@@ -93,6 +96,7 @@ impl Fold {
             turn: None,
             snapshot: None,
             answer: Answer::default(),
+            asks: Asks::default(),
             typed: Typed::default(),
             done: false,
         }
@@ -106,6 +110,21 @@ impl Fold {
     /// True once the host has promised an answer.
     pub(crate) fn is_accepted(&self) -> bool {
         self.accepted
+    }
+
+    /// What the turn of this message asks.
+    pub(crate) fn asks(&self) -> &Asks {
+        &self.asks
+    }
+
+    /// Somebody was told how to answer elsewhere.
+    pub(crate) fn told(&mut self) {
+        self.asks.told();
+    }
+
+    /// Reads a line as the answer to what the turn asks; an error says what is wanted instead.
+    pub(crate) fn line(&mut self, line: &str) -> Result<ClientFrame, String> {
+        self.asks.line(line)
     }
 
     /// The frame that ends the turn, where the turn of this message runs and nobody has asked yet. Before that an
@@ -149,6 +168,7 @@ impl Fold {
 
     fn hello(&mut self, hello: &Hello, actions: &mut Vec<Action>) {
         self.snapshot = None;
+        self.asks.unsent();
         // On a first connection everything that belongs to the message comes after `hello`.
         self.subscribed = self.seen_seq.is_some();
         self.awaits_subscribed = self.subscribed;
@@ -187,7 +207,13 @@ impl Fold {
         } else if std::mem::take(&mut self.awaits_ack) {
             actions.push(self.finish(Err(error), None));
         } else {
-            let steer = self.typed.refused(&error);
+            let answer = [ErrorCode::AskResolved, ErrorCode::AskNotFound, ErrorCode::InvalidAnswer];
+            let steer = if error.known_code().is_some_and(|code| answer.contains(&code)) {
+                self.asks.unsent();
+                false
+            } else {
+                self.typed.refused(&error)
+            };
             let late = steer && error.known_code() == Some(ErrorCode::NoActiveTurn);
             if !late {
                 actions.push(Action::Note(error.message));
@@ -366,6 +392,20 @@ impl Fold {
                 let text = format!("```{}\n{}\n```", block.language.unwrap_or_default(), block.text.trim_end());
                 self.answer.block(&block.item, &text, seq, &mut shows);
             }
+            UpdateBody::QuestionRequested(asked) => {
+                let shown = self.asks.opened(&asked.request_id, asked.again, Ask::Question(asked.question));
+                actions.extend(shown.map(Action::Note));
+            }
+            UpdateBody::PermissionRequested(asked) => {
+                let shown = self.asks.opened(&asked.request_id, asked.again, Ask::Permission(asked.permission));
+                actions.extend(shown.map(Action::Note));
+            }
+            UpdateBody::QuestionResolved(resolved) => {
+                actions.extend(self.asks.answered(&resolved).map(Action::Note));
+            }
+            UpdateBody::ApprovalResolved(resolved) => {
+                actions.extend(self.asks.decided(&resolved).map(Action::Note));
+            }
             UpdateBody::StreamEnd(end) => {
                 self.answer.end(&end.text, &mut shows);
                 actions.extend(shows.drain(..).map(Action::Show));
@@ -395,6 +435,7 @@ impl Fold {
         }
         (turn.attempt, turn.n, turn.before_snapshot, turn.end) = (attempt, 0, None, None);
         self.interrupted = false;
+        self.asks.clear();
         actions.push(Action::Note(format!("the host lost the turn; attempt {attempt} begins")));
         let mut shows = Vec::new();
         self.answer.restart(keep_through_seq, &mut shows);
@@ -416,6 +457,10 @@ impl Fold {
         }
         turn.before_snapshot.get_or_insert(turn.n);
         turn.n = snapshot.n;
+        self.asks.clear();
+        for ask in snapshot.asks {
+            actions.extend(self.asks.opened(&ask.request_id, ask.again, ask.ask).map(Action::Note));
+        }
         let mut shows = Vec::new();
         for item in snapshot.items.iter().filter(|item| item.event_type == EventType::TextDelta) {
             self.answer.so_far(&item.item, &item.text, &mut shows);

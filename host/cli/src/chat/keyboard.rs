@@ -30,6 +30,11 @@ impl Keyboard {
         Self { input: None }
     }
 
+    /// True when somebody can type.
+    pub(crate) fn is_there(&self) -> bool {
+        self.input.is_some()
+    }
+
     /// The next line; never comes when there is no keyboard. May be dropped while it waits.
     pub(crate) async fn line(&mut self) -> String {
         while let Some(input) = &self.input {

@@ -11,8 +11,9 @@ use podium_wire::rest::{InstanceInfo, InstanceStatus};
 use podium_wire::{ErrorCode, InstanceId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::echo::Echo;
 use super::fold::{Action, Fold, Outcome};
-use super::keyboard::Keyboard;
+use super::piped::Lines;
 use super::screen::Screen;
 use crate::client::Client;
 use crate::client::socket::{Gone, Socket};
@@ -67,11 +68,13 @@ impl Away {
 
 impl Session<'_> {
     /// Sends a message and waits for its end.
+    ///
+    /// What the turn asks is answered by a line of the keyboard, or of a pipe that is meant for it; other lines steer the turn.
     pub(crate) async fn ask(
         &self,
         fold: &mut Fold,
         screen: &mut Screen<'_>,
-        keyboard: &mut Keyboard,
+        lines: &mut Lines<'_>,
     ) -> Result<Outcome, Failure> {
         let mut away = Away { clock: Clock::system(), since: None, pause: PAUSE_MIN };
         // One stream for the whole message: a signal between two waits is not lost.
@@ -82,7 +85,7 @@ impl Session<'_> {
             let failure = match self.connect(fold).await {
                 Ok(mut socket) => {
                     connected_before = true;
-                    match self.converse(&mut socket, fold, screen, keyboard, &mut away, &mut interrupts).await? {
+                    match self.converse(&mut socket, fold, screen, &mut away, &mut interrupts, lines).await? {
                         Ended::Answered(outcome) => return Ok(outcome),
                         Ended::Lost(failure) => failure,
                     }
@@ -129,12 +132,18 @@ impl Session<'_> {
         socket: &mut Socket,
         fold: &mut Fold,
         screen: &mut Screen<'_>,
-        keyboard: &mut Keyboard,
         away: &mut Away,
         interrupts: &mut Signal,
+        lines: &mut Lines<'_>,
     ) -> Result<Ended, Failure> {
         let mut unanswered = 0;
+        let mut echo = Echo::default();
         loop {
+            echo.hide(fold.asks().want_secret() && lines.keyboard.is_there());
+            if !lines.are_there() && fold.asks().is_untold() {
+                screen.note(&self.how_to_answer(fold))?;
+                fold.told();
+            }
             while let Some(steer) = fold.steer(|| Randomness::system().uuid_v7(Clock::system().now_ms()).to_string()) {
                 match socket.send(&steer).await {
                     Ok(()) => {}
@@ -144,10 +153,6 @@ impl Session<'_> {
             }
             let frame = tokio::select! {
                 frame = socket.next() => frame,
-                line = keyboard.line() => {
-                    fold.typed.add(line);
-                    continue;
-                }
                 () = tokio::time::sleep(PING_EVERY) => {
                     unanswered += 1;
                     if unanswered > PINGS_MAX {
@@ -159,6 +164,24 @@ impl Session<'_> {
                         Err(gone) => Err(gone),
                     }
                 }
+                line = lines.next(fold.asks().want_line()) => match line {
+                    Some(line) if fold.asks().want_line() => match fold.line(&line) {
+                        Ok(answer) => match socket.send(&answer).await {
+                            Ok(()) => continue,
+                            Err(gone) => Err(gone),
+                        },
+                        Err(wanted) => {
+                            screen.note(&wanted)?;
+                            continue;
+                        }
+                    },
+                    Some(line) => {
+                        fold.typed.add(line);
+                        continue;
+                    }
+                    // Nobody is there any more; the turn goes on waiting.
+                    None => continue,
+                },
                 _ = interrupts.recv() => match fold.interrupt() {
                     Some(interrupt) => {
                         screen.note("interrupting; Ctrl-C again leaves")?;
@@ -179,7 +202,10 @@ impl Session<'_> {
             if matches!(frame, ServerFrame::Hello(_)) {
                 away.connected();
             }
-            for action in fold.feed(frame) {
+            let actions = fold.feed(frame);
+            // Before it is asked for: who types at once types unseen.
+            echo.hide(fold.asks().want_secret() && lines.keyboard.is_there());
+            for action in actions {
                 match action {
                     Action::Send(frame) => match socket.send(&frame).await {
                         Ok(()) => {}
@@ -196,6 +222,11 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    fn how_to_answer(&self, fold: &Fold) -> String {
+        let request = fold.asks().oldest().unwrap_or_default();
+        format!("answer it with `podium instance answer {} {request} ...`", self.instance)
     }
 
     fn gave_up(&self, fold: &Fold, failure: Failure) -> Failure {

@@ -14,6 +14,7 @@ use super::Context;
 use super::instance::message_id;
 use crate::chat::fold::{Fold, Outcome};
 use crate::chat::keyboard::Keyboard;
+use crate::chat::piped::{Lines, Piped};
 use crate::chat::screen::Screen;
 use crate::chat::session::Session;
 use crate::client::{Client, block_on};
@@ -29,7 +30,8 @@ const RECONNECT_SECONDS: u64 = 30;
 ///
 /// The answer is shown as it comes; a host that restarts is waited for, and nothing is lost.
 ///
-/// At the prompt, a line that is typed while the agent works is a word into its turn.
+/// At the prompt, a line that is typed while the agent works is a word into its turn. What the agent asks is shown, and the next
+/// line answers it: an option's number or label, or a text. A secret is not shown.
 ///
 /// Ctrl-C ends the running turn; a second one leaves. Ends with 0 only when everything was answered.
 #[derive(Debug, clap::Args)]
@@ -82,12 +84,17 @@ impl Chat {
         block_on(async {
             match self.message.as_deref() {
                 None => talk.prompt().await,
+                // Its stdin is the message.
                 Some("-") => {
                     let text = std::io::read_to_string(std::io::stdin().lock().take(STDIN_BYTES_MAX))
                         .map_err(|error| Failure::usage(format!("cannot read stdin: {error}")))?;
-                    talk.once(text, self.message_id, Keyboard::none()).await.1
+                    talk.once(text, self.message_id, Lines::none()).await.1
                 }
-                Some(text) => talk.once(text.to_owned(), self.message_id, Keyboard::none()).await.1,
+                Some(text) => {
+                    // A person may answer; a script's stdin is the script's.
+                    let lines = Lines { keyboard: Keyboard::open(), piped: None, steers: false };
+                    talk.once(text.to_owned(), self.message_id, lines).await.1
+                }
             }
         })
     }
@@ -100,24 +107,24 @@ pub(crate) async fn prompt(client: &Client, context: Context<'_>, instance: Inst
 }
 
 impl Talk<'_> {
-    /// Says one thing; an answer that is an error is a failure. What is typed meanwhile steers the turn; lines that came too
-    /// late for it are answered beside.
+    /// Says one thing; an answer that is an error is a failure. What is typed meanwhile answers what the turn asks, or steers it;
+    /// lines that came too late for it are answered beside.
     async fn once(
         &self,
         text: String,
         id: Option<String>,
-        mut keyboard: Keyboard,
+        mut lines: Lines<'_>,
     ) -> (VecDeque<String>, Result<(), Failure>) {
         let id = id.unwrap_or_else(|| Randomness::system().uuid_v7(Clock::system().now_ms()).to_string());
         let mut fold = Fold::new(id, MessageContent { text, attachments: Vec::new() });
-        let said = self.answered(&mut fold, &mut keyboard).await;
+        let said = self.answered(&mut fold, &mut lines).await;
         (fold.typed.left(), said)
     }
 
-    async fn answered(&self, fold: &mut Fold, keyboard: &mut Keyboard) -> Result<(), Failure> {
+    async fn answered(&self, fold: &mut Fold, lines: &mut Lines<'_>) -> Result<(), Failure> {
         let mut screen = Screen::new(self.context.output);
         let session = Session { client: &self.client, instance: self.instance, reconnect_for: self.reconnect_for };
-        let asked = session.ask(fold, &mut screen, keyboard).await;
+        let asked = session.ask(fold, &mut screen, lines).await;
         screen.end_line()?;
         self.told(fold.id(), &asked?)
     }
@@ -144,6 +151,7 @@ impl Talk<'_> {
 
     /// Says what is typed, line by line. Goes on after an error, and ends with the last one.
     async fn prompt(&self) -> Result<(), Failure> {
+        let mut piped = (!std::io::stdin().is_terminal()).then(Piped::default);
         let mut editor = rustyline::DefaultEditor::new().map_err(|error| prompt_failure(&error))?;
         // A wrong id is better said before something was typed.
         let info: podium_wire::rest::InstanceInfo =
@@ -156,7 +164,8 @@ impl Talk<'_> {
         let mut typed: VecDeque<String> = VecDeque::new();
         loop {
             if let Some(line) = typed.pop_front() {
-                let (left, said) = self.once(line, None, Keyboard::open()).await;
+                let lines = Lines { keyboard: Keyboard::open(), piped: piped.as_mut(), steers: true };
+                let (left, said) = self.once(line, None, lines).await;
                 typed.extend(left);
                 match said {
                     Err(Failure::PipeClosed) => return Err(Failure::PipeClosed),
@@ -164,18 +173,24 @@ impl Talk<'_> {
                 }
                 continue;
             }
-            let (back, line) = podium_kit::spawn::blocking(move || {
-                let line = editor.readline("> ");
-                (editor, line)
-            })
-            .await
-            .map_err(|error| Failure::new(ErrorCode::Internal, format!("the prompt failed: {error}")))?;
-            editor = back;
-            let line = match line {
-                Ok(line) => line,
-                Err(ReadlineError::Eof | ReadlineError::Interrupted) => return last,
-                Err(error) => return Err(prompt_failure(&error)),
+            let line = if let Some(piped) = piped.as_mut().filter(|piped| piped.is_reading()) {
+                // Begun for a question that went away: the line is the next message.
+                piped.line().await
+            } else {
+                let (back, line) = podium_kit::spawn::blocking(move || {
+                    let line = editor.readline("> ");
+                    (editor, line)
+                })
+                .await
+                .map_err(|error| Failure::new(ErrorCode::Internal, format!("the prompt failed: {error}")))?;
+                editor = back;
+                match line {
+                    Ok(line) => Some(line),
+                    Err(ReadlineError::Eof | ReadlineError::Interrupted) => None,
+                    Err(error) => return Err(prompt_failure(&error)),
+                }
             };
+            let Some(line) = line else { return last };
             if line.trim().is_empty() {
                 continue;
             }

@@ -12,7 +12,7 @@ use podium_wire::{DeploymentRef, InstanceId};
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Context, input, upgrade};
+use super::{Context, asks, input, upgrade};
 use crate::client::{Client, block_on};
 use crate::exit::Failure;
 use crate::output::{Output, moment, note};
@@ -83,6 +83,17 @@ pub(crate) enum Instance {
         #[arg(long, value_name = "MESSAGE_ID", value_parser = message_id)]
         message_id: Option<String>,
     },
+    /// Show what its running turn asks people
+    #[command(after_help = "Examples:
+  podium instance asks 0198c0de-0000-7000-8000-000000000001
+  podium instance asks 0198c0de-0000-7000-8000-000000000001 --json | jq -r '.asks[].request_id'")]
+    Asks(Named),
+    /// Answer a question, or decide on a permission; the first answer counts
+    #[command(after_help = "Examples:
+  podium instance answer 0198c0de-0000-7000-8000-000000000001 7:env staging
+  podium instance answer 0198c0de-0000-7000-8000-000000000001 7#1 decline
+  podium instance answer 0198c0de-0000-7000-8000-000000000001 7:key - < key.txt")]
+    Answer(asks::Given),
     /// Run a parked or failed message again
     #[command(after_help = "Examples:
   podium instance retry 0198c0de-0000-7000-8000-000000000001 01995d3e")]
@@ -166,6 +177,8 @@ impl Instance {
                     note(&format!("{} is on its way to the agent", receipt.message_id));
                     Ok(())
                 }
+                Self::Asks(Named { instance }) => asks::list(&client, output, instance).await,
+                Self::Answer(given) => given.run(&client, output).await,
                 Self::Retry(Message { instance, message }) => {
                     let path = ["instances", &instance.to_string(), "messages", &message, "retry"];
                     let receipt: MessageReceipt = client.call(Method::POST, &path, None::<&()>).await?;

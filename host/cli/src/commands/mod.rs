@@ -1,5 +1,6 @@
 //! The commands: a file each. Here is only the way from the arguments to them.
 
+mod asks;
 pub(crate) mod build;
 pub(crate) mod chat;
 pub(crate) mod completions;

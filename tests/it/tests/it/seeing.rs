@@ -1,7 +1,6 @@
 //! Seeing inside a host: what its API says of itself, its figures, and what the command line shows of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
 use std::process::Command;
 
 use futures_util::StreamExt;
@@ -299,31 +298,6 @@ async fn a_status_can_be_read_by_a_person() {
     assert_eq!(host.cli().run(&["status", "--json"]).await.json()["instances"], 1);
 }
 
-/// Runs a shell line on a terminal, `$PODIUM` being the binary, and types a key each time that its text has appeared anew.
-async fn typed(cli: &Cli, line: &str, keys: &[(&'static str, &'static str)]) -> String {
-    let mut child = cli.start_on_terminal(line);
-    let keys = keys.to_vec();
-    let talk = move || {
-        let mut input = child.stdin.take().expect("stdin is a pipe");
-        let mut output = child.stdout.take().expect("stdout is a pipe");
-        let (mut seen, mut from, mut piece) = (Vec::new(), 0, [0; 4096]);
-        let mut keys = keys.into_iter().peekable();
-        while let Ok(length @ 1..) = output.read(&mut piece) {
-            seen.extend_from_slice(&piece[..length]);
-            while let Some((wanted, key)) = keys.peek()
-                && let Some(at) = seen[from..].windows(wanted.len()).position(|part| part == wanted.as_bytes())
-            {
-                from += at + wanted.len();
-                input.write_all(key.as_bytes()).and_then(|()| input.flush()).expect("the terminal takes keys");
-                keys.next();
-            }
-        }
-        drop(child.wait());
-        String::from_utf8_lossy(&seen).into_owned()
-    };
-    tokio::task::spawn_blocking(talk).await.expect("the talk did not panic")
-}
-
 /// The terminal was taken, given back, and is as it was.
 #[track_caller]
 fn restored(shown: &str) {
@@ -347,7 +321,7 @@ async fn top_shows_what_a_host_does_until_somebody_leaves() {
     client.until(id, "a turn", |info| info.status != InstanceStatus::Resting).await;
     // Three pictures, so it is live; then `q`.
     let line = "\"$PODIUM\" top; echo code $?; stty -a";
-    let shown = typed(&host.cli(), line, &[("p99", ""), ("p99", ""), ("p99", "q")]).await;
+    let shown = host.cli().typed(line, &[("p99", ""), ("p99", ""), ("p99", "q")]).await;
     restored(&shown);
     for wanted in [host.url(), "1 running", "/s", " ms", "1 in all", "MiB", &id.to_string(), "probe:"] {
         assert!(shown.contains(wanted), "no `{wanted}` in {shown:?}");
@@ -355,10 +329,9 @@ async fn top_shows_what_a_host_does_until_somebody_leaves() {
     assert!(shown.contains("\u{1b}[1m"), "titles are bold");
     // Ctrl-C leaves as well; the shell ignores it.
     let line = "trap : INT; \"$PODIUM\" top --interval 3600; echo code $?; stty -a";
-    restored(&typed(&host.cli(), line, &[("p99", "\u{3}")]).await);
+    restored(&host.cli().typed(line, &[("p99", "\u{3}")]).await);
     // Without colours nothing is styled.
-    let plain =
-        typed(&host.cli().env("NO_COLOR", "1"), "\"$PODIUM\" top; echo code $?; stty -a", &[("p99", "q")]).await;
+    let plain = host.cli().env("NO_COLOR", "1").typed("\"$PODIUM\" top; echo code $?; stty -a", &[("p99", "q")]).await;
     restored(&plain);
     assert!(!plain.contains("\u{1b}[1m") && !plain.contains("\u{1b}[32m"), "{plain:?}");
 }
