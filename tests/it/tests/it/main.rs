@@ -3,6 +3,7 @@
 //! One module a theme. Stories talk to hosts of their own over HTTP, WebSockets and the command line, and read an
 //! instance's databases where the promise is about the disk. No part of the host is linked or faked.
 
+mod asks;
 mod authors;
 mod bad_uploads;
 mod build;
