@@ -37,10 +37,10 @@ demo: setup ## An agent answers from this repository's documents, and survives k
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins
 	scripts/demo.sh
 
-bench: setup ## Podium beside one Bun process per agent; prints a table
+bench: setup ## Podium beside its peers; writes docs/benchmarks.md. ROWS="warm free" selects and only prints
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --all-targets
-	npm ci --prefix tests/bench/peers/bun --ignore-scripts --no-audit --no-fund
-	$(TARGET)/$(PROFILE)/podium-bench
+	tests/bench/peers/install.sh
+	$(TARGET)/$(PROFILE)/podium-bench $(or $(ROWS),--write)
 
 audit: ## Dependencies: bans, licences and sources
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny

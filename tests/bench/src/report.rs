@@ -1,118 +1,212 @@
-//! The table: what was measured, on which machine, by which commands, beside the bars to reach.
+//! The table: what was measured beside its bar and its peers, on which machine, by which command.
+//!
+//! A figure that could not be had says why in its place; none is ever made up.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::disk::Floors;
-use crate::load::{CONNECTIONS, LOAD, Loads, PIECES};
-use crate::stats::ms;
+use crate::systems::System;
 
-/// All of one storage.
-#[derive(Debug)]
-pub struct Measured {
-    /// Its name.
+/// One measured value, or why there is none.
+#[derive(Debug, Clone)]
+pub enum Figure {
+    /// In the line's unit.
+    Value(f64),
+    /// Why it could not be measured.
+    Missing(String),
+}
+
+/// What is to be reached, in the line's unit.
+#[derive(Debug, Clone, Copy)]
+pub enum Bar {
+    /// At most this.
+    AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
+    /// There is none.
+    None,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// What was measured, with its unit.
+    pub what: String,
+    /// `free`, `real` or nothing.
     pub storage: &'static str,
-    /// What the disk itself needs.
-    pub floors: Floors,
-    /// This host.
-    pub podium: Loads,
-    /// The peer, where it is installed.
-    pub bun: Option<Loads>,
+    /// This host's figure.
+    pub podium: Figure,
+    /// The peers' figures.
+    pub beside: Vec<(String, Figure)>,
+    /// What to reach.
+    pub bar: Bar,
+    /// What a reader must know of this line.
+    pub note: String,
 }
 
-fn first_line(path: &str, prefix: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find(|line| line.starts_with(prefix))?;
-    Some(line.rsplit(':').next().unwrap_or(line).trim().to_owned())
-}
-
-/// What stands above all tables: the machine, the turn, the command.
-pub fn header(component_bytes: usize) -> String {
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let cpu = first_line("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    format!(
-        "## Podium beside one Bun process per agent\n\n\
-         - machine: {cores} cores, {cpu}, Linux {}; load before: {}\n\
-         - a turn: a message comes in over a WebSocket, the agent streams {PIECES} pieces of text, each its own frame, adds 1 \
-         to its counter, message and reply are stored; it is over when the frame came that says it is durable\n\
-         - Podium makes the message durable before it acknowledges it, and the turn when it ends (2 syncs a turn); the Bun \
-         process commits once at the end\n\
-         - client, server and agents share the cores; component {} KiB\n\
-         - command: `make bench`\n\n",
-        kernel.trim(),
-        load.trim(),
-        component_bytes / 1024
-    )
-}
-
-/// What the runtime alone needs, in its own words.
-pub fn runtime(said: Option<&str>) -> String {
-    let said = match said {
-        Some(said) => format!("```\n{}\n```", said.trim_end()),
-        None => "not measured: build the example `fresh_turn` of podium-runtime".to_owned(),
-    };
-    format!("### The runtime's part of a turn: fresh guest, call, drop (bar: 60 us for Rust)\n\n{said}\n")
-}
-
-impl Measured {
-    /// The table of one storage.
-    pub fn markdown(&self) -> String {
-        let mut page = String::new();
-        self.write(&mut page).expect("a string takes everything");
-        page
+impl Line {
+    /// A line without peers, bar and note.
+    pub fn new(what: impl Into<String>, storage: &'static str, podium: Figure) -> Self {
+        Self { what: what.into(), storage, podium, beside: Vec::new(), bar: Bar::None, note: String::new() }
     }
 
-    fn write(&self, page: &mut String) -> std::fmt::Result {
-        let Self { storage, floors, podium, bun } = self;
-        let real = storage.starts_with("real");
-        writeln!(page, "### {storage}\n")?;
+    /// The same with a bar.
+    pub fn bar(self, bar: Bar) -> Self {
+        Self { bar, ..self }
+    }
+
+    /// The same with a peer's figure.
+    pub fn beside(mut self, peer: impl Into<String>, figure: Figure) -> Self {
+        self.beside.push((peer.into(), figure));
+        self
+    }
+
+    /// The same with a note.
+    pub fn note(self, note: impl Into<String>) -> Self {
+        Self { note: note.into(), ..self }
+    }
+}
+
+/// The lines of one measurement over several systems: the first figure is this host's.
+pub fn line(what: &str, storage: &'static str, all: &[(System, Result<f64, String>)]) -> Line {
+    let figure = |value: &Result<f64, String>| match value {
+        Ok(value) => Figure::Value(*value),
+        Err(why) => Figure::Missing(why.clone()),
+    };
+    let podium = all.iter().find(|(system, _)| *system == System::Podium);
+    let podium = podium.map_or(Figure::Missing("not measured".to_owned()), |(_, value)| figure(value));
+    let mut line = Line::new(what, storage, podium);
+    for (system, value) in all.iter().filter(|(system, _)| *system != System::Podium) {
+        line = line.beside(system.name(), figure(value));
+    }
+    line
+}
+
+/// Milliseconds.
+pub fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Three digits that matter, thousands apart.
+pub fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        value if value >= 100.0 => 0,
+        value if value >= 10.0 => 1,
+        value if value >= 1.0 => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.digits$}");
+    let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
+    let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
+    let mut apart = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place) % 3 == 0 {
+            apart.push(',');
+        }
+        apart.push(digit);
+    }
+    format!("{sign}{apart}{rest}")
+}
+
+impl std::fmt::Display for Figure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Value(value) => f.write_str(&number(*value)),
+            Self::Missing(why) => write!(f, "none: {}", why.replace(['\n', '|'], " ")),
+        }
+    }
+}
+
+impl std::fmt::Display for Bar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AtMost(bar) => write!(f, "≤ {}", number(*bar)),
+            Self::AtLeast(bar) => write!(f, "≥ {}", number(*bar)),
+            Self::None => f.write_str("–"),
+        }
+    }
+}
+
+/// Met, or missed by how much.
+pub fn verdict(figure: &Figure, bar: Bar) -> String {
+    let (Figure::Value(value), Bar::AtMost(limit) | Bar::AtLeast(limit)) = (figure, bar) else {
+        return if matches!(bar, Bar::None) { "–".to_owned() } else { "**missed**: no figure".to_owned() };
+    };
+    let met = if matches!(bar, Bar::AtMost(_)) { *value <= limit } else { *value >= limit };
+    if met {
+        return "met".to_owned();
+    }
+    let by = (value - limit).abs();
+    if limit == 0.0 {
+        format!("**missed** by {}", number(by))
+    } else {
+        format!("**missed** by {} ({:.0} %)", number(by), by / limit * 100.0)
+    }
+}
+
+/// The table of all lines.
+pub fn table(lines: &[Line]) -> String {
+    let mut page = "| what | fsync | Podium | beside | bar | |\n|---|---|---|---|---|---|\n".to_owned();
+    for line in lines {
+        let beside: Vec<String> = line.beside.iter().map(|(peer, figure)| format!("{peer} {figure}")).collect();
+        let beside = if beside.is_empty() { "–".to_owned() } else { beside.join(" · ") };
+        let note = if line.note.is_empty() { String::new() } else { format!(" ({})", line.note) };
         writeln!(
             page,
-            "fdatasync of 4 KiB p50 {} ms, p99 {} ms; bare SQLite commit (WAL, FULL) p50 {} ms, {:.0}/s from {CONNECTIONS} databases\n",
-            ms(floors.fdatasync.p50()),
-            ms(floors.fdatasync.p99()),
-            ms(floors.commit.p50()),
-            floors.commits_per_second
-        )?;
-        writeln!(page, "| what | Podium | Bun process per agent | bar |\n|---|---|---|---|")?;
-        let bun_ms = |pick: fn(&Loads) -> Duration| bun.as_ref().map_or("–".to_owned(), |bun| ms(pick(bun)));
-        let mut row = |what: &str, pick: fn(&Loads) -> Duration, bar: &str| {
-            writeln!(page, "| {what} | {} | {} | {bar} |", ms(pick(podium)), bun_ms(pick))
-        };
-        let new_bar = if real { "–" } else { "≤ 0.7" };
-        let turn_bar = if real {
-            format!("≤ {}", ms(floors.commit.p50() * 2 + Duration::from_micros(150)))
-        } else {
-            "≤ 0.23".to_owned()
-        };
-        row("new agent to first piece of a reply, p50 ms", |loads| loads.create_first.p50(), new_bar)?;
-        row("new agent to durable end of its first turn, p50 ms", |loads| loads.create_complete.p50(), "–")?;
-        row("warm connection, durable turn, c=1, p50 ms", |loads| loads.turn.p50(), &turn_bar)?;
-        row("the same, p99 ms", |loads| loads.turn.p99(), "–")?;
-        let rate_bar = match (real, bun) {
-            (false, _) => "≥ 6,000".to_owned(),
-            (true, Some(bun)) => format!("≥ 4,000 and ≥ {:.0}", 1.3 * bun.turns_per_second),
-            (true, None) => "≥ 4,000".to_owned(),
-        };
-        writeln!(
-            page,
-            "| durable turns a second, c={CONNECTIONS}, {} s | {:.0} | {} | {rate_bar} |",
-            LOAD.as_secs(),
-            podium.turns_per_second,
-            bun.as_ref().map_or("–".to_owned(), |bun| format!("{:.0}", bun.turns_per_second))
-        )?;
-        writeln!(
-            page,
-            "| one of those turns, p50 / p99 ms | {} / {} | {} | – |\n",
-            ms(podium.loaded_turn.p50()),
-            ms(podium.loaded_turn.p99()),
-            bun.as_ref().map_or("–".to_owned(), |bun| format!(
-                "{} / {}",
-                ms(bun.loaded_turn.p50()),
-                ms(bun.loaded_turn.p99())
-            ))
+            "| {}{note} | {} | {} | {beside} | {} | {} |",
+            line.what,
+            line.storage,
+            line.podium,
+            line.bar,
+            verdict(&line.podium, line.bar)
         )
+        .expect("a string takes everything");
+    }
+    page
+}
+
+/// The lines that do not reach their bar, as a list.
+pub fn missed(lines: &[Line]) -> String {
+    let mut page = String::new();
+    for line in lines {
+        let verdict = verdict(&line.podium, line.bar);
+        if verdict.contains("missed") {
+            writeln!(page, "- {} ({}): {}, bar {}, {verdict}", line.what, line.storage, line.podium, line.bar)
+                .expect("a string takes everything");
+        }
+    }
+    if page.is_empty() { "- none\n".to_owned() } else { page }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_easily() {
+        let cases =
+            [(0.2345, "0.234"), (1.5, "1.50"), (12.34, "12.3"), (1234.5, "1,234"), (-1_234_567.0, "-1,234,567")];
+        for (value, text) in cases {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn bars_are_met_or_missed_by_how_much() {
+        assert_eq!(verdict(&Figure::Value(0.7), Bar::AtMost(0.7)), "met");
+        assert_eq!(verdict(&Figure::Value(1.05), Bar::AtMost(0.7)), "**missed** by 0.350 (50 %)");
+        assert_eq!(verdict(&Figure::Value(3000.0), Bar::AtLeast(6000.0)), "**missed** by 3,000 (50 %)");
+        assert_eq!(verdict(&Figure::Value(1.0), Bar::AtMost(0.0)), "**missed** by 1.00");
+        assert_eq!(verdict(&Figure::Value(1.0), Bar::None), "–");
+        let missing = Figure::Missing("it fell over".to_owned());
+        assert_eq!(verdict(&missing, Bar::AtMost(1.0)), "**missed**: no figure");
+    }
+
+    #[test]
+    fn a_line_holds_what_its_peers_did() {
+        let all = [(System::Podium, Ok(0.5)), (System::Bun, Ok(19.0)), (System::Workerd, Err("a | b".to_owned()))];
+        let page = table(&[line("x, ms", "free", &all).bar(Bar::AtMost(0.7))]);
+        let row = page.lines().last().unwrap();
+        assert_eq!(row, "| x, ms | free | 0.500 | Bun process 19.0 · workerd none: a   b | ≤ 0.700 | met |");
     }
 }

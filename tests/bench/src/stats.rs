@@ -14,6 +14,16 @@ impl Times {
         Self(times)
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// The longest.
+    pub fn max(&self) -> Duration {
+        self.percentile(1.0)
+    }
+
     /// The time below which this share lies.
     pub fn percentile(&self, share: f64) -> Duration {
         let last = self.0.len() - 1;
@@ -38,9 +48,11 @@ impl Times {
     }
 }
 
-/// Milliseconds as people read them.
-pub fn ms(time: Duration) -> String {
-    format!("{:.3}", time.as_secs_f64() * 1e3)
+/// A rate.
+pub fn per_second(count: u64, took: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let count = count as f64;
+    count / took.as_secs_f64()
 }
 
 #[cfg(test)]
@@ -53,6 +65,7 @@ mod tests {
         assert_eq!(times.p50(), Duration::from_millis(51));
         assert_eq!(times.p99(), Duration::from_millis(100));
         assert_eq!(times.percentile(1.0), Duration::from_millis(101));
-        assert_eq!(ms(Duration::from_micros(1500)), "1.500");
+        assert_eq!(times.count(), 101);
+        assert!((per_second(10, Duration::from_secs(4)) - 2.5).abs() < 1e-9);
     }
 }

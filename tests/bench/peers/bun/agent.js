@@ -26,17 +26,42 @@ function frame(value) {
   return whole;
 }
 
+// Bun's socket takes what fits and says how much that was: the rest is sent when it drains.
+let waiting = [];
+
+function flush(socket) {
+  while (waiting.length > 0) {
+    const [bytes] = waiting;
+    const taken = socket.write(bytes);
+    if (taken < bytes.length) {
+      waiting[0] = bytes.subarray(Math.max(taken, 0));
+      return;
+    }
+    waiting.shift();
+  }
+}
+
+function send(socket, value) {
+  const bytes = frame(value);
+  if (waiting.length > 0) {
+    waiting.push(bytes);
+    return;
+  }
+  const taken = socket.write(bytes);
+  if (taken < bytes.length) waiting.push(bytes.subarray(Math.max(taken, 0)));
+}
+
 const PIECE = "0123456789 ";
 
 function turn(socket, message) {
-  const pieces = Number(message.text);
+  const pieces = message.pieces;
   let reply = "";
   for (let n = 0; n < pieces; n += 1) {
     reply += PIECE;
-    socket.write(frame({ type: "chunk", id: message.id, text: PIECE }));
+    send(socket, { type: "chunk", id: message.id, text: PIECE });
   }
-  const count = commit(message.text, reply);
-  socket.write(frame({ type: "complete", id: message.id, count }));
+  const count = commit(JSON.stringify(message), reply);
+  send(socket, { type: "complete", id: message.id, count });
 }
 
 let pending = Buffer.alloc(0);
@@ -51,6 +76,9 @@ await Bun.connect({
         pending = pending.subarray(end);
         turn(socket, message);
       }
+    },
+    drain(socket) {
+      flush(socket);
     },
     close() {
       process.exit(0);

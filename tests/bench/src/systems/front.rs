@@ -1,10 +1,9 @@
-//! The peer's small server: a WebSocket a client, a Bun process an agent, length-prefixed JSON between them.
+//! The process peers' small server: a WebSocket a client, a process an agent, length-prefixed JSON between them.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use futures_util::{SinkExt, StreamExt};
-use podium_it::root;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::process::Command;
@@ -15,16 +14,16 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 const FRAME_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
 /// Serves until it is killed; prints its address first.
-pub async fn serve(data: &Path, bun: &Path) {
+pub async fn serve(data: &Path, program: &Path, script: &Path) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     println!("{}", listener.local_addr().expect("an address"));
     loop {
         let (tcp, _) = listener.accept().await.expect("a connection");
-        tokio::spawn(agent(tcp, data.to_owned(), bun.to_owned()));
+        tokio::spawn(agent(tcp, data.to_owned(), program.to_owned(), script.to_owned()));
     }
 }
 
-async fn agent(tcp: TcpStream, data: PathBuf, bun: PathBuf) {
+async fn agent(tcp: TcpStream, data: PathBuf, program: PathBuf, script: PathBuf) {
     tcp.set_nodelay(true).expect("no delay");
     let mut name = String::new();
     #[expect(clippy::result_large_err, reason = "the library's own signature")]
@@ -35,14 +34,14 @@ async fn agent(tcp: TcpStream, data: PathBuf, bun: PathBuf) {
     let socket = tokio_tungstenite::accept_hdr_async(tcp, read_path).await.expect("a WebSocket");
     let path = data.join(format!("{name}.sock"));
     let listener = UnixListener::bind(&path).expect("a Unix socket");
-    let mut child = Command::new(bun)
-        .arg(root().join("tests/bench/peers/bun/agent.js"))
+    let mut child = Command::new(program)
+        .arg(script)
         .arg(&path)
         .arg(data.join(format!("{name}.db")))
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .expect("Bun starts");
+        .expect("the agent starts");
     let (unix, _) = listener.accept().await.expect("the agent connects");
     let (mut from_agent, mut to_agent) = unix.into_split();
     let (mut to_client, mut from_client) = socket.split();
@@ -70,5 +69,5 @@ async fn agent(tcp: TcpStream, data: PathBuf, bun: PathBuf) {
         }
     };
     tokio::select! { () = down => {} () = up => {} }
-    child.kill().await.expect("Bun ends");
+    child.kill().await.expect("the agent ends");
 }

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::Connection;
 
-use crate::load::{CONNECTIONS, LOAD};
-use crate::stats::Times;
+use crate::rows::{CONNECTIONS, LOAD};
+use crate::stats::{Times, per_second};
 
 /// Commits and syncs that are timed one after another.
 const SERIAL: usize = 500;
@@ -23,17 +23,11 @@ pub struct Floors {
     pub fdatasync: Times,
     /// One row in WAL mode with synchronous=FULL.
     pub commit: Times,
-    /// The same from as many databases and threads as the load has connections, a second.
-    pub commits_per_second: f64,
 }
 
-/// Measures them in this folder.
-pub fn floors(folder: &Path) -> Floors {
-    Floors {
-        fdatasync: fdatasync(folder),
-        commit: serial_commits(folder),
-        commits_per_second: parallel_commits(folder),
-    }
+/// Measures both in this folder, one after another.
+pub fn serial(folder: &Path) -> Floors {
+    Floors { fdatasync: fdatasync(folder), commit: serial_commits(folder) }
 }
 
 fn fdatasync(folder: &Path) -> Times {
@@ -81,7 +75,8 @@ fn serial_commits(folder: &Path) -> Times {
     )
 }
 
-fn parallel_commits(folder: &Path) -> f64 {
+/// Commits a second from as many databases and threads as a load has connections.
+pub fn commits_per_second(folder: &Path) -> f64 {
     let start = Instant::now();
     let committed: u64 = std::thread::scope(|scope| {
         let threads: Vec<_> = (1..=CONNECTIONS)
@@ -100,11 +95,4 @@ fn parallel_commits(folder: &Path) -> f64 {
         threads.into_iter().map(|thread| thread.join().expect("a thread ends")).sum()
     });
     per_second(committed, start.elapsed())
-}
-
-/// A rate.
-pub fn per_second(count: u64, took: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let count = count as f64;
-    count / took.as_secs_f64()
 }
