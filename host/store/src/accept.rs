@@ -72,7 +72,7 @@ pub(crate) fn insert(connection: &Connection, seq: u64, row: &NewRow) -> Result<
     if inserted == 1
         && let Some(start) = &row.start
     {
-        start.insert(connection, seq, Some(&row.id))?;
+        start.insert(connection, Some(seq), Some(&row.id))?;
     }
     Ok(inserted == 1)
 }

@@ -78,6 +78,12 @@ impl InstanceStore {
         self.run(move |_, open| open.begin(inbox_seq, &start, counted_attempts)).await
     }
 
+    /// Writes the start of a turn that no row asked for: `on-idle`, `on-shutdown` (NORMAL). A crash forgets such a turn, and
+    /// nothing runs it again.
+    pub async fn begin_hook(&self, start: TurnStart) -> Result<(), StoreError> {
+        self.run(move |_, open| open.begin_hook(&start)).await
+    }
+
     /// Writes the count of attempts of a row (NORMAL).
     pub async fn set_attempts(&self, inbox_seq: u64, counted: u32) -> Result<(), StoreError> {
         self.run(move |_, open| open.set_attempts(inbox_seq, counted)).await

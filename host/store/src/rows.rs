@@ -106,7 +106,9 @@ macro_rules! wire_words {
     };
 }
 
-wire_words!(RowKind { Init "init", Message "message", ConfigChange "config_change", Upgrade "upgrade", });
+wire_words!(RowKind {
+    Init "init", Message "message", ConfigChange "config_change", Upgrade "upgrade", Idle "idle", Shutdown "shutdown",
+});
 wire_words!(Role { User "user", Assistant "assistant", System "system", Tool "tool", });
 
 /// A level as a number, so that `>=` selects what matters at least as much.

@@ -32,8 +32,13 @@ pub struct TurnStart {
 }
 
 impl TurnStart {
-    /// Writes the row of the turn, or its next attempt.
-    pub(crate) fn insert(&self, connection: &Connection, inbox_seq: u64, id: Option<&str>) -> Result<(), StoreError> {
+    /// Writes the row of the turn, or its next attempt. A hook that the host calls of its own accord has no row in the inbox.
+    pub(crate) fn insert(
+        &self,
+        connection: &Connection,
+        inbox_seq: Option<u64>,
+        id: Option<&str>,
+    ) -> Result<(), StoreError> {
         connection
             .prepare_cached(
                 "INSERT INTO turns(turn, turn_id, inbox_seq, message_id, kind, attempt, base_cut, began, seed, status,
@@ -61,7 +66,7 @@ impl TurnStart {
 impl Open {
     pub(crate) fn begin(&mut self, inbox_seq: u64, start: &TurnStart, counted: u32) -> Result<(), StoreError> {
         self.messages.transaction_at(Synchronous::Normal, |connection| {
-            start.insert(connection, inbox_seq, None)?;
+            start.insert(connection, Some(inbox_seq), None)?;
             changed_one(
                 connection
                     .prepare_cached(
@@ -71,6 +76,12 @@ impl Open {
                     .execute(params![inbox_seq, counted, start.turn])?,
             )
         })?;
+        self.head.last_turn = self.head.last_turn.max(start.turn);
+        Ok(())
+    }
+
+    pub(crate) fn begin_hook(&mut self, start: &TurnStart) -> Result<(), StoreError> {
+        self.messages.transaction_at(Synchronous::Normal, |connection| start.insert(connection, None, None))?;
         self.head.last_turn = self.head.last_turn.max(start.turn);
         Ok(())
     }

@@ -265,6 +265,10 @@ pub enum TurnKind {
     ConfigChange,
     /// `migrate`.
     Upgrade,
+    /// `on-idle`.
+    Idle,
+    /// `on-shutdown`.
+    Shutdown,
 }
 
 /// Content of `stream_start`.
