@@ -14,6 +14,10 @@ use crate::{Change, Ctx, DeltaState, Hooks, Json, Message, Result};
 /// Each hook but `describe` and `on_steer` is a turn of its own in a fresh guest: what is kept
 /// in Rust variables is gone afterwards, what is in `cx.state`, in messages and under
 /// `/workspace` stays. An error ends the turn, and nothing of it stays.
+///
+/// With `keep_warm = true` in agent.toml the next turn usually finds the guest as this one left it:
+/// a `static` or `thread_local!` serves as a cache of what is dear to work out again. It may be
+/// gone at any moment, so an answer must be the same without it.
 #[expect(async_fn_in_trait, reason = "guests have one thread: no caller needs Send futures")]
 pub trait Agent: Sized + 'static {
     /// What the agent remembers, see [`DeltaState`].

@@ -10,6 +10,7 @@ use crate::bindings::podium::agent::types::Error as HostError;
 use crate::host::{config, state};
 use crate::log::{self, Level};
 use crate::state::Document;
+use crate::updates::HookRuns;
 use crate::{Agent, Change, Ctx, Error, Json, Result};
 
 /// The exports of an agent; used by the code that [`macro@crate::agent`] writes.
@@ -39,6 +40,7 @@ fn log_panics() {
 /// `call` tells this call from all others of the instance.
 async fn turn<A: Agent, T>(call: String, hook: impl AsyncFnOnce(&mut Ctx<A>) -> Result<T>) -> Result<T, HostError> {
     enter();
+    let _runs = HookRuns::begin();
     let run = async {
         let mut cx = Ctx::open(call)?;
         let answer = hook(&mut cx).await?;

@@ -44,7 +44,8 @@
 //! An agent's logic is tested with `cargo test` alone: see the module `testing`.
 //!
 //! Files are plain `std::fs` under `/workspace`. Each turn runs in a fresh guest: Rust variables
-//! are gone after it, `cx.state`, messages and files stay.
+//! are gone after it, `cx.state`, messages and files stay. `keep_warm = true` in agent.toml keeps
+//! variables as a cache, see [`Agent`].
 //!
 //! This file owns the names that agents use. It must never expose the generated bindings as
 //! they are, save for plain records.

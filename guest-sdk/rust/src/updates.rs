@@ -1,6 +1,6 @@
 //! What an agent shows while it works: texts, reasoning, tool calls, plans.
 //!
-//! Owns the names of items, one counter per guest. Must never leave a text that was streamed
+//! Owns the names of items, one counter per turn. Must never leave a text that was streamed
 //! without its final form: only that one becomes history.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,10 +13,33 @@ pub use host::{
     TerminalOutput, TextDelta, TextFinal, ToolInput, ToolKind, ToolResult, Usage,
 };
 
-/// A name that no other item of this guest has.
+/// The next item's number.
+static NEXT: AtomicU32 = AtomicU32::new(1);
+/// Hooks that run: a steering one runs beside another.
+static HOOKS: AtomicU32 = AtomicU32::new(0);
+
+/// A name that no other item of this turn has.
 pub(crate) fn item(kind: &str) -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{kind}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A hook that runs, until it is dropped. The first one of a turn begins the names of items anew, because a warm guest has
+/// lived through other turns.
+pub(crate) struct HookRuns;
+
+impl HookRuns {
+    pub(crate) fn begin() -> Self {
+        if HOOKS.fetch_add(1, Ordering::Relaxed) == 0 {
+            NEXT.store(1, Ordering::Relaxed);
+        }
+        Self
+    }
+}
+
+impl Drop for HookRuns {
+    fn drop(&mut self) {
+        HOOKS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Shows an element.
