@@ -1,6 +1,7 @@
 //! What a store holds for one guest, and how a store is made.
 //!
-//! Fresh for each call, dropped whole afterwards: nothing in it outlives a turn.
+//! Everything of a turn comes in with its [`GuestParts`]. A guest that is kept warm gets new parts for each turn, and has
+//! none while it rests: only its own memory and its open handles outlive a turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +49,8 @@ pub(crate) struct GuestState {
     memory: MemoryLimit,
     meter: Arc<Meter>,
     stop: StopWatcher,
+    /// The latest time that the guest has seen in turns before.
+    seen_ns: u64,
 }
 
 /// What a store is made from.
@@ -81,6 +84,7 @@ pub(crate) fn store(engine: &Engine, parts: GuestParts<'_>) -> Store<GuestState>
         memory: MemoryLimit { limit: parts.limits.memory_bytes, used: 0 },
         meter: parts.meter,
         stop: parts.stop,
+        seen_ns: 0,
         turn: parts.turn,
     };
     let mut store = Store::new(engine, state);
@@ -126,6 +130,35 @@ impl GuestState {
     /// The guest's time, nanoseconds since the Unix epoch; `describe` has none.
     pub(crate) fn now_ns(&self) -> u64 {
         self.turn.as_ref().map_or(0, |turn| turn.clock().now_ns())
+    }
+
+    /// Ends the turn for a guest that is kept: from here on it has none.
+    pub(crate) fn rest(&mut self) {
+        self.seen_ns = self.seen_ns.max(self.now_ns());
+        self.turn = None;
+        self.gate = Gate::default();
+        self.stdio.rebind(None);
+    }
+
+    /// Begins the next turn in a guest that was kept: everything of the turn is new. Outputs that the guest holds open write
+    /// to the new turn; its time goes on from where it was.
+    pub(crate) fn resume(&mut self, parts: GuestParts<'_>) {
+        if let Some(turn) = &parts.turn {
+            turn.clock().deliver(self.seen_ns);
+            self.random = TurnRandom::new(turn.spec().seed);
+        }
+        self.stdio.rebind(parts.turn.as_ref());
+        self.gate = parts.gate;
+        self.open_handles = parts.limits.open_handles;
+        self.memory.limit = parts.limits.memory_bytes;
+        self.meter = parts.meter;
+        self.stop = parts.stop;
+        self.turn = parts.turn;
+    }
+
+    /// Bytes of the guest's linear memories.
+    pub(crate) fn memory_used(&self) -> u64 {
+        self.memory.used
     }
 
     /// The files without any of them being used.

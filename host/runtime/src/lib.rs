@@ -1,4 +1,4 @@
-//! podium-runtime: the wasm lane. Loads components and runs one turn in a fresh guest.
+//! podium-runtime: the wasm lane. Loads components and runs one turn in a guest, fresh unless its agent wants to be kept warm.
 //!
 //! Owns the engine, the compiled-code cache, the check of a component's world, the
 //! gate that releases one event at a time, and the enforcement of a guest's limits. It translates WIT types to
@@ -21,11 +21,13 @@ pub mod room;
 mod runtime;
 mod steer;
 mod stop;
+mod warm;
 mod world;
 
 pub use code_cache::CacheError;
 pub use engine::EngineError;
 pub use load::{Agent, LoadError};
-pub use runtime::{Call, ConfigChange, Runtime, RuntimeConfig, StartError, TurnEnd};
+pub use runtime::{Call, ConfigChange, Runtime, RuntimeConfig, ShutdownReason, StartError, TurnEnd};
 pub use steer::Steers;
 pub use stop::{StopHandle, StopReason, StopSignal, stop_pair};
+pub use warm::{Seat, WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WarmBudget};

@@ -1,11 +1,13 @@
-//! Runs one turn in a fresh guest.
+//! Runs one turn in a guest: a fresh one, unless a warm one is given.
 //!
 //! Owns the way of a call: room for a guest, a store, the export, the end. The store is dropped here, on the
-//! same threads, whatever happened.
+//! same threads, whatever happened, but for a guest that answered well and has a seat to rest on.
 
+use std::future::poll_fn;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -28,7 +30,7 @@ use crate::driver::{Driver, Ended};
 use crate::end::{self, End};
 use crate::engine::{self, EngineError};
 use crate::gate::Gate;
-use crate::guest::{self, GuestParts, GuestState};
+use crate::guest::{GuestParts, GuestState};
 use crate::host::stdio::Stdio;
 use crate::host::workspace::Nowhere;
 use crate::load::{Agent, Loader};
@@ -36,6 +38,7 @@ use crate::meter::{Meter, Ticker};
 use crate::room;
 use crate::steer::{Hook, Steers};
 use crate::stop::{StopSignal, stop_pair};
+use crate::warm::{Living, Place, Pool, Seat, WarmBudget};
 
 /// Processor time of `describe`: it only says what is known when the agent is built.
 const DESCRIBE_CPU: Duration = Duration::from_secs(2);
@@ -59,6 +62,8 @@ pub struct RuntimeConfig {
     pub threads: BlockingThreads,
     /// The descriptors that guests' files may take, all together.
     pub files: Part,
+    /// How many guests are kept between turns.
+    pub warm: WarmBudget,
 }
 
 /// One changed place of the configuration.
@@ -88,6 +93,21 @@ pub enum Call {
     },
     /// `migrate`, from this version of the state's schema.
     Migrate(u32),
+    /// `on-idle`.
+    Idle,
+    /// `on-shutdown`.
+    Shutdown(ShutdownReason),
+}
+
+/// Why an agent is shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownReason {
+    /// Nothing happened for a while.
+    IdleTimeout,
+    /// The instance is being deleted.
+    Deleted,
+    /// Its memory is needed elsewhere.
+    Pressure,
 }
 
 /// How a turn ended. The turn itself is still open: the caller completes or fails it.
@@ -95,6 +115,8 @@ pub enum Call {
 pub enum TurnEnd {
     /// The hook answered well.
     Completed,
+    /// `on-idle` answered well, and asks for more time.
+    Deferred,
     /// It did not, or a limit or an interrupt ended it; the error has the code.
     Failed(WireError),
     /// The host stops: nothing is said of the turn, it runs again.
@@ -114,7 +136,7 @@ struct Shared {
     engine: Engine,
     ticker: Ticker,
     clock: Clock,
-    guests: Semaphore,
+    guests: Arc<Pool>,
     guests_max: usize,
     polls: Semaphore,
     nowhere: Nowhere,
@@ -152,7 +174,7 @@ impl Runtime {
         let ticker = Ticker::start(&engine).map_err(StartError::Ticker)?;
         let loader = Loader::new(&engine, &config.code_cache, &config.random)?;
         let nowhere = Nowhere::new(&config.code_cache).map_err(StartError::Nowhere)?;
-        let guests = Semaphore::new(guests_max);
+        let guests = Arc::new(Pool::new(config.warm, guests_max));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let polls = Semaphore::new(cores.saturating_mul(POLLS_PER_CORE));
         let (clock, files) = (config.clock, config.files);
@@ -160,9 +182,19 @@ impl Runtime {
         Ok(Self { shared, threads: config.threads, loader })
     }
 
-    /// Guests that live now.
+    /// Guests that live now, warm ones too.
     pub fn guests(&self) -> usize {
-        self.shared.guests_max.saturating_sub(self.shared.guests.available_permits())
+        self.shared.guests_max.saturating_sub(self.shared.guests.free())
+    }
+
+    /// Guests that are kept between turns.
+    pub fn warm_guests(&self) -> usize {
+        self.shared.guests.len()
+    }
+
+    /// A place for one instance's guest between turns.
+    pub fn seat(&self) -> Seat {
+        Seat::open(&self.shared.guests)
     }
 
     pub(crate) fn loader(&self) -> &Loader {
@@ -184,8 +216,41 @@ impl Runtime {
         stop: StopSignal,
         steers: Option<Steers>,
     ) -> BoxFuture<'static, TurnEnd> {
+        self.run_on((None, None), agent, turn, call, stop, steers)
+    }
+
+    /// The same for an instance whose guest is kept: in the guest that [`Seat::claim`] has claimed, else in a fresh one. A guest
+    /// that answers well and leaves nothing running rests on the seat afterwards; the caller clears the seat when the turn's
+    /// cut does not become true.
+    pub fn run_in(
+        &self,
+        seat: &Seat,
+        agent: &Arc<Agent>,
+        turn: Turn,
+        call: Call,
+        stop: StopSignal,
+        steers: Option<Steers>,
+    ) -> BoxFuture<'static, TurnEnd> {
+        let warm = seat.take_claimed();
+        if warm.is_none() {
+            seat.clear();
+        }
+        // After its last hook a guest rests no more.
+        let place = (!matches!(call, Call::Shutdown(_))).then(|| seat.place());
+        self.run_on((place, warm), agent, turn, call, stop, steers)
+    }
+
+    fn run_on(
+        &self,
+        kept: Kept,
+        agent: &Arc<Agent>,
+        turn: Turn,
+        call: Call,
+        stop: StopSignal,
+        steers: Option<Steers>,
+    ) -> BoxFuture<'static, TurnEnd> {
         let (shared, agent) = (Arc::clone(&self.shared), Arc::clone(agent));
-        let turn = async move { shared.turn(&agent, turn, call, stop, steers).await };
+        let turn = async move { shared.turn(&agent, turn, call, (stop, steers), kept).await };
         let ended = self.threads.run("turn", turn).finished();
         let failed = || TurnEnd::Failed(WireError::new(ErrorCode::Internal, "the host failed while it ran the agent"));
         // Boxed here, so that the engine's generic code is compiled in this crate only.
@@ -214,14 +279,15 @@ impl Runtime {
 }
 
 impl Shared {
-    async fn turn(&self, agent: &Agent, turn: Turn, call: Call, stop: StopSignal, steers: Option<Steers>) -> TurnEnd {
+    async fn turn(&self, agent: &Agent, turn: Turn, call: Call, outside: Outside, kept: Kept) -> TurnEnd {
         let export = match Export::try_from(call) {
             Ok(export) => export,
             Err(error) => return TurnEnd::Failed(error),
         };
         let limits = turn.limits().clone();
-        match self.call(agent, Some(turn), &limits, stop, export, steers).await {
-            Ok(Answer::Done(Ok(()))) => TurnEnd::Completed,
+        match self.call(agent, Some(turn), &limits, outside, export, kept).await {
+            Ok(Answer::Done(Ok(())) | Answer::Idle(true)) => TurnEnd::Completed,
+            Ok(Answer::Idle(false)) => TurnEnd::Deferred,
             Ok(Answer::Done(Err(error))) => TurnEnd::Failed(guest_error(error)),
             Ok(Answer::Description(_)) => TurnEnd::Failed(WireError::new(ErrorCode::Internal, "no hook was called")),
             Err(End::Failed(error)) => TurnEnd::Failed(error),
@@ -232,48 +298,67 @@ impl Shared {
     async fn describe(&self, agent: &Agent) -> Result<lifecycle::Description, End> {
         let limits = Limits { cpu: DESCRIBE_CPU, wall: DESCRIBE_WALL, wait: DESCRIBE_WALL, ..Limits::default() };
         let (_handle, stop) = stop_pair();
-        match self.call(agent, None, &limits, stop, Export::Describe, None).await? {
+        match self.call(agent, None, &limits, (stop, None), Export::Describe, (None, None)).await? {
             Answer::Description(said) => Ok(said),
-            Answer::Done(_) => Err(End::Failed(WireError::new(ErrorCode::Internal, "a hook was called"))),
+            Answer::Done(_) | Answer::Idle(_) => {
+                Err(End::Failed(WireError::new(ErrorCode::Internal, "a hook was called")))
+            }
         }
     }
 
-    /// Makes a guest, calls one export, drops the guest.
+    /// Makes a guest, or takes the warm one, calls one export, and drops the guest or lets it rest.
     async fn call(
         &self,
         agent: &Agent,
         turn: Option<Turn>,
         limits: &Limits,
-        stop: StopSignal,
+        (stop, steers): Outside,
         export: Export,
-        steers: Option<Steers>,
+        (place, warm): Kept,
     ) -> Result<Answer, End> {
-        let _room = tokio::select! {
-            room = self.guests.acquire() => room,
-            reason = stop.stopped() => return Err(reason.into()),
-        };
         let gate = Gate::default();
-        let stdio = Stdio::new(turn.as_ref());
         let meter = Arc::new(Meter::new(self.clock.clone(), limits.cpu));
-        let uses_files = Arc::new(AtomicBool::new(false));
-        let parts = GuestParts {
+        let parts = |stdio, uses_files| GuestParts {
             turn: turn.clone(),
             gate: gate.clone(),
-            stdio: stdio.clone(),
+            stdio,
             limits: limits.clone(),
-            uses_files: Arc::clone(&uses_files),
+            uses_files,
             meter: Arc::clone(&meter),
             stop: stop.watcher(),
             nowhere: &self.nowhere,
             files: &self.files,
         };
-        let mut store = guest::store(&self.engine, parts);
+        let mut guest = match warm {
+            Some(mut guest) => {
+                let parts = parts(guest.stdio.clone(), Arc::clone(&guest.uses_files));
+                guest.store.data_mut().resume(parts);
+                guest.store.set_epoch_deadline(1);
+                guest
+            }
+            None => {
+                let room = tokio::select! {
+                    room = self.guests.room() => room,
+                    reason = stop.stopped() => return Err(reason.into()),
+                };
+                let parts = parts(Stdio::new(turn.as_ref()), Arc::new(AtomicBool::new(false)));
+                Box::new(Living::new(&self.engine, agent, room, parts))
+            }
+        };
+        let (stdio, uses_files) = (guest.stdio.clone(), Arc::clone(&guest.uses_files));
         let ended = {
-            let guest = async {
-                let instance = agent.pre().instantiate_async(&mut store).await?;
+            let Living { store, instance, .. } = &mut *guest;
+            let call = async {
+                let instance = match instance {
+                    Some(instance) => instance,
+                    None => instance.insert(agent.pre().instantiate_async(&mut *store).await?),
+                };
                 let exports = instance.podium_agent_lifecycle();
                 let (turn, steers) = (turn.as_ref(), steers.as_ref());
-                store.run_concurrent(async |accessor| export.steered(exports, accessor, turn, steers).await).await?
+                let once = async |accessor: &Accessor<GuestState>| {
+                    call_once(export.steered(exports, accessor, turn, steers), accessor, &meter).await
+                };
+                store.run_concurrent(once).await?
             };
             let driver = Driver {
                 turn: turn.as_ref(),
@@ -288,17 +373,56 @@ impl Shared {
                 wall: limits.wall,
                 wait: limits.wait,
             };
-            let ended = driver.drive(std::pin::pin!(guest)).await;
+            let ended = driver.drive(std::pin::pin!(call)).await;
             if let Some(turn) = &turn {
                 turn.guest_ended();
             }
             ended
         };
-        // Everything of the guest ends here, running calls too.
-        drop(store);
+        // What still waits for an answer is a task that the guest left behind.
+        let rests = matches!(&ended, Ok((answer, true)) if answer.is_good()) && !gate.is_waiting();
+        match place.filter(|_| rests) {
+            Some(place) => {
+                stdio.finish();
+                place.keep(guest);
+            }
+            // Everything of the guest ends here, running calls too.
+            None => drop(guest),
+        }
         let last_words = stdio.finish();
-        ended.map_err(|ended: Ended| end::read(ended, &last_words, turn.as_ref()))
+        ended.map(|(answer, _)| answer).map_err(|ended: Ended| end::read(ended, &last_words, turn.as_ref()))
     }
+}
+
+/// What reaches a turn from outside: its stop signal, and the steers.
+type Outside = (StopSignal, Option<Steers>);
+
+/// Where a guest may rest, and the one that rested there.
+type Kept = (Option<Place>, Option<Box<Living>>);
+
+/// Looks at a guest that has answered before it is taken to have left a task behind.
+const LAST_LOOKS: u32 = 2;
+
+/// The answer of a call, and whether the guest has no task left behind it.
+async fn call_once(
+    call: impl Future<Output = wasmtime::Result<Answer>>,
+    accessor: &Accessor<GuestState>,
+    meter: &Meter,
+) -> wasmtime::Result<(Answer, bool)> {
+    let answer = call.await?;
+    let mut looks = 0;
+    let is_quiet = poll_fn(|cx| {
+        let is_quiet = accessor.poll_no_interesting_tasks(cx).is_ready();
+        // A tick may have come between the answer and the end of its task, which then needs a moment more.
+        if is_quiet || looks == LAST_LOOKS || meter.yields() == 0 {
+            return Poll::Ready(is_quiet);
+        }
+        looks += 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+    Ok((answer, is_quiet))
 }
 
 /// The export to call, its arguments ready.
@@ -308,12 +432,22 @@ enum Export {
     Message(Box<types::Message>),
     ConfigChange(Vec<lifecycle::ConfigChange>, String),
     Migrate(u32),
+    Idle,
+    Shutdown(lifecycle::ShutdownReason),
 }
 
 /// What an export answered.
 enum Answer {
     Description(lifecycle::Description),
     Done(Result<(), types::Error>),
+    Idle(bool),
+}
+
+impl Answer {
+    /// False for an error of the agent's own: nothing of its turn becomes true, so its memory must not stay.
+    fn is_good(&self) -> bool {
+        !matches!(self, Self::Done(Err(_)))
+    }
 }
 
 impl TryFrom<Call> for Export {
@@ -332,6 +466,8 @@ impl TryFrom<Call> for Export {
                 Self::ConfigChange(changes, source)
             }
             Call::Migrate(from) => Self::Migrate(from),
+            Call::Idle => Self::Idle,
+            Call::Shutdown(reason) => Self::Shutdown(convert::lifecycle::shutdown_reason(reason)),
         })
     }
 }
@@ -378,6 +514,8 @@ impl Export {
                 Answer::Done(exports.call_on_config_change(accessor, changes, source).await?)
             }
             Self::Migrate(from) => Answer::Done(exports.call_migrate(accessor, from).await?),
+            Self::Idle => Answer::Idle(exports.call_on_idle(accessor).await?),
+            Self::Shutdown(reason) => Answer::Done(exports.call_on_shutdown(accessor, reason).await?),
         })
     }
 }

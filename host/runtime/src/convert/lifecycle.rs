@@ -65,6 +65,16 @@ pub(crate) fn config_change(change: crate::runtime::ConfigChange) -> wit::Config
     wit::ConfigChange { pointer: change.pointer, old: text(change.old), new: text(change.new) }
 }
 
+/// Why an agent is shut down, as the guest sees it.
+pub(crate) fn shutdown_reason(reason: crate::runtime::ShutdownReason) -> wit::ShutdownReason {
+    use crate::runtime::ShutdownReason;
+    match reason {
+        ShutdownReason::IdleTimeout => wit::ShutdownReason::IdleTimeout,
+        ShutdownReason::Deleted => wit::ShutdownReason::Deleted,
+        ShutdownReason::Pressure => wit::ShutdownReason::Pressure,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

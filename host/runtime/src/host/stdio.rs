@@ -105,6 +105,13 @@ impl Stdio {
         }
     }
 
+    /// From here on lines go to this turn, or nowhere.
+    pub(crate) fn rebind(&self, turn: Option<&Turn>) {
+        for stream in [&self.stdout, &self.stderr] {
+            stream.lines().turn = turn.cloned();
+        }
+    }
+
     pub(crate) fn stdout(&self) -> LineStream {
         self.stdout.clone()
     }
