@@ -13,6 +13,7 @@ use podium_store::{Store, StoreError};
 use crate::agents::Agents;
 use crate::instances::Instances;
 use crate::metrics::Metrics;
+use crate::options::Options;
 
 /// Agents that may be active at once, as `/admin/status` tells: DESIGN §11's figure for one machine of this size.
 pub(crate) const CAPACITY: u64 = 10_000;
@@ -67,6 +68,8 @@ pub struct Parts {
     pub connections: Part,
     /// Those of them that may be WebSockets.
     pub websockets: Part,
+    /// What the operator set.
+    pub options: Options,
     /// When the host was opened, by the monotonic clock.
     pub started: Duration,
     /// The data folder; its lock is held as long as this lives.
@@ -84,7 +87,7 @@ pub struct Host {
 impl Host {
     /// Opens what is in a data folder and wakes the instances that have something to finish. Blocking for the time of opening
     /// a few files.
-    pub async fn open(data: DataFolder) -> Result<Self, HostError> {
+    pub async fn open(data: DataFolder, options: Options) -> Result<Self, HostError> {
         let clock = Clock::system();
         let random = Randomness::system();
         let token = data.token(&random)?;
@@ -99,6 +102,7 @@ impl Host {
             random: random.clone(),
             threads: threads.clone(),
             files: Part::new(budget.guest_files),
+            warm: options.warm,
         };
         let runtime = Arc::new(Runtime::new(runtime)?);
         let parts = Arc::new(Parts {
@@ -115,6 +119,7 @@ impl Host {
             metrics: Metrics::default(),
             connections: Part::new(budget.connections),
             websockets: Part::new(budget.websockets),
+            options,
             data,
             token,
         });

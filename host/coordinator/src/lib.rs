@@ -16,6 +16,7 @@ mod hub;
 mod instances;
 mod logs;
 mod metrics;
+mod options;
 mod owner;
 mod ports;
 mod routes;
@@ -29,7 +30,8 @@ use podium_kit::data::DataFolder;
 use podium_kit::listen::{self, ListenError};
 
 pub use host::{Host, HostError};
-pub use podium_runtime::room;
+pub use options::{Options, WARM_IDLE_DEFAULT};
+pub use podium_runtime::{WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WarmBudget, room};
 
 /// Why a host does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +54,13 @@ pub async fn serve(
     address: SocketAddr,
     stop: impl Future<Output = ()> + Send,
     ready: impl FnOnce(SocketAddr),
+    options: Options,
 ) -> Result<bool, ServeError> {
     // The folder first: who starts a second host on it is told so, and not that the port is taken.
     let data = DataFolder::open(data).map_err(HostError::Data)?;
     let listener = listen::loopback(address).await?;
     let bound = listener.local_addr().map_err(|source| ListenError::Bind { address, source })?;
-    let host = Host::open(data).await?;
+    let host = Host::open(data, options).await?;
     let router = routes::router(host.parts());
     let shutdown = host.parts().shutdown.clone();
     ready(bound);

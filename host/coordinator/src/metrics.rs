@@ -32,7 +32,7 @@ pub enum TurnOutcome {
     Completed,
     /// An error cut consumed its message.
     Failed,
-    /// It was set aside because the host stops, and runs again; or its instance was deleted.
+    /// It was set aside and runs again, because the host stops or its warm guest was full; or its instance was deleted.
     SetAside,
     /// Its cut could not be made; it runs again.
     NotCut,
@@ -85,6 +85,8 @@ pub struct Readings {
     pub open_databases: u64,
     /// Guests that live.
     pub guests: u64,
+    /// Those of them that are kept between turns.
+    pub warm_guests: u64,
     /// Memory and descriptors.
     pub process: podium_kit::process::Usage,
     /// Since the start.
@@ -98,6 +100,7 @@ struct Read {
     instances: Gauge,
     open_databases: Gauge,
     guests: Gauge,
+    warm_guests: Gauge,
     memory: Gauge,
     descriptors: Gauge,
     descriptor_limit: Gauge,
@@ -108,6 +111,7 @@ struct Read {
 pub struct Metrics {
     registry: Registry,
     turns_started: Counter,
+    warm_turns: Counter,
     turns: Family<Label, Counter>,
     running_turns: Gauge,
     turn_seconds: Histogram,
@@ -139,6 +143,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             turns_started: Counter::default(),
+            warm_turns: Counter::default(),
             turns: Family::default(),
             running_turns: Gauge::default(),
             turn_seconds: Histogram::new(turn_buckets()),
@@ -166,6 +171,8 @@ impl Metrics {
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("podium_build", "The version of podium", version);
         registry.register("podium_turns_started", "Turns that began", self.turns_started.clone());
+        let warm = "Turns that began in a warm guest";
+        registry.register("podium_warm_turns", warm, self.warm_turns.clone());
         registry.register("podium_turns_ended", "Turns that ended, by outcome", self.turns.clone());
         registry.register("podium_running_turns", "Turns that run now", self.running_turns.clone());
         let turns = "Time of a turn from its start to its committed cut";
@@ -184,6 +191,8 @@ impl Metrics {
         let databases = "Instances whose databases are open";
         registry.register("podium_open_databases", databases, read.open_databases.clone());
         registry.register("podium_guests", "Guests that live now", read.guests.clone());
+        let warm = "Guests that are kept between turns";
+        registry.register("podium_warm_guests", warm, read.warm_guests.clone());
         registry.register("podium_uptime_seconds", "Time since the host started", read.uptime.clone());
         // The names that every Prometheus client gives these.
         registry.register("process_resident_memory_bytes", "Resident memory", read.memory.clone());
@@ -199,6 +208,7 @@ impl Metrics {
         set(&read.instances, readings.instances);
         set(&read.open_databases, readings.open_databases);
         set(&read.guests, readings.guests);
+        set(&read.warm_guests, readings.warm_guests);
         set(&read.memory, readings.process.memory_bytes);
         set(&read.descriptors, readings.process.open_descriptors);
         set(&read.descriptor_limit, readings.process.descriptor_limit);
@@ -212,6 +222,11 @@ impl Metrics {
     pub fn turn_started(&self) {
         self.turns_started.inc();
         self.running_turns.inc();
+    }
+
+    /// A turn began in a warm guest.
+    pub fn warm_turn(&self) {
+        self.warm_turns.inc();
     }
 
     /// A turn ended, however.

@@ -71,6 +71,7 @@ fn show(output: &Output, detail: &DeploymentDetail) -> Result<(), Failure> {
         ("deployed", moment(record.created_at)),
         ("capabilities", capabilities(record)),
         ("hooks", hooks.join(" ")),
+        ("keep_warm", record.manifest.keep_warm.to_string()),
     ])?;
     let limits = serde_json::to_value(&detail.limits).unwrap_or_default();
     let limits: Vec<_> =

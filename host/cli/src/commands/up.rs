@@ -3,8 +3,11 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
-use podium_coordinator::{HostError, ServeError};
+use podium_coordinator::{
+    HostError, Options, ServeError, WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WARM_IDLE_DEFAULT, WarmBudget,
+};
 use podium_kit::listen::ListenError;
 use podium_kit::otlp::{self, Exporting};
 use podium_kit::telemetry::LogFormat;
@@ -47,6 +50,33 @@ pub(crate) struct Up {
     /// Send traces to this collector, as OTLP over HTTP
     #[arg(long, value_name = "URL")]
     otlp_endpoint: Option<String>,
+    #[command(flatten)]
+    warm: Warm,
+}
+
+/// How much of agents with `keep_warm` stays in memory between turns.
+#[derive(Debug, clap::Args)]
+struct Warm {
+    /// How long a warm guest rests before it is asked to go, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = WARM_IDLE_DEFAULT.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    warm_idle: u64,
+
+    /// Most warm guests; 0 keeps none
+    #[arg(long, value_name = "COUNT", default_value_t = WARM_GUESTS_DEFAULT)]
+    warm_guests: usize,
+
+    /// Most memory of all warm guests, MiB
+    #[arg(long, value_name = "MIB", default_value_t = WARM_BYTES_DEFAULT / MIB)]
+    warm_memory: u64,
+}
+
+const MIB: u64 = 1024 * 1024;
+
+impl Warm {
+    fn options(&self) -> Options {
+        let budget = WarmBudget { guests: self.warm_guests, bytes: self.warm_memory.saturating_mul(MIB) };
+        Options { warm: budget, warm_idle: Duration::from_secs(self.warm_idle) }
+    }
 }
 
 /// What `--log-format` takes.
@@ -93,7 +123,8 @@ impl Up {
             let interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
             let terminate = signal(SignalKind::terminate()).map_err(signals)?;
             let ready = |address| said(&output, format, address, &data);
-            match podium_coordinator::serve(&data, self.listen, stopped(format, interrupt, terminate), ready).await {
+            let stop = stopped(format, interrupt, terminate);
+            match podium_coordinator::serve(&data, self.listen, stop, ready, self.warm.options()).await {
                 Ok(true) => Ok(()),
                 Ok(false) => {
                     tell(format, "some turns did not end in time; they run again at the next start");

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use podium_coordinator::Options;
 use podium_wire::ErrorCode;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -33,7 +34,7 @@ impl Host {
                 // Nobody waits for it only when the command has ended.
                 let _ = ready.send(address);
             };
-            podium_coordinator::serve(&folder, any, stop, ready).await
+            podium_coordinator::serve(&folder, any, stop, ready, Options::default()).await
         });
         let internal = || Failure::new(ErrorCode::Internal, "the host did not start");
         tokio::select! {

@@ -96,6 +96,8 @@ impl Owner {
             running.attempt.turn.set_aside();
             self.count(TurnOutcome::SetAside, running.began);
         }
+        self.last_words().await;
+        self.warm.drop_guest();
         self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminating);
         let result = self.parts.store.delete(self.id).await;
         self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminated);

@@ -8,6 +8,7 @@ mod asks;
 mod commands;
 mod config;
 mod control;
+mod hooks;
 mod messages;
 mod open;
 mod row;
@@ -15,6 +16,7 @@ mod steer;
 mod turn_end;
 mod turn_start;
 mod upgrade;
+mod warm;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -48,6 +50,7 @@ pub(crate) use open::Opening;
 pub(crate) use row::Row;
 pub(crate) use steer::SteerAck;
 pub(crate) use upgrade::{Queued, Wanted};
+use warm::Warm;
 
 /// Commands that may wait for an owner: a full inbox and as many questions about it.
 pub(crate) const COMMANDS_MAX: usize = 1024;
@@ -135,6 +138,10 @@ pub(crate) struct Owner {
     active: bool,
     stopping: bool,
     wait_changed: Arc<Notify>,
+    /// The guest that is kept between turns.
+    warm: Warm,
+    /// True when `on-init` has refused the instance: it never lived.
+    was_refused: bool,
 }
 
 /// What the owner does next.
@@ -145,6 +152,8 @@ enum Event {
     WaitSettled,
     LogsDue,
     Idle,
+    WarmIdle,
+    WarmPressed,
     HostStops,
     GraceOver,
 }
@@ -176,6 +185,8 @@ impl Owner {
                         return;
                     }
                 }
+                Event::WarmIdle => Box::pin(self.warm_idle()).await,
+                Event::WarmPressed => Box::pin(self.warm_pressed()).await,
                 Event::HostStops => {
                     self.stopping = true;
                     grace = Some(Box::pin(tokio::time::sleep(Duration::from_millis(STOP_GRACE_MS))));
@@ -187,6 +198,7 @@ impl Owner {
                     }
                 }
             }
+            self.drop_stale_guest();
             self.show_status();
             if self.running.is_some() {
                 // A guest that was just started waits on this thread: it goes before the next command's commit.
@@ -200,7 +212,8 @@ impl Owner {
 
     /// Waits for whatever comes first. A turn's end goes before commands, so that what they see is committed.
     async fn next_event(&mut self, grace: Option<&mut Pin<Box<tokio::time::Sleep>>>) -> Event {
-        let idle = self.running.is_none() && self.queue.is_empty() && self.shown.hub.clients() == 0;
+        let (is_free, now) = (self.running.is_none(), self.parts.clock.monotonic());
+        let idle = is_free && self.queue.is_empty() && self.shown.hub.clients() == 0 && !self.warm.is_kept();
         let idle_after = Duration::from_millis(IDLE_MS);
         let shutdown = &self.parts.shutdown;
         let waiting = self.running.as_ref().is_some_and(|running| running.wait.is_waiting() && !running.forgiven);
@@ -225,6 +238,8 @@ impl Owner {
             () = self.shown.logs.due(Duration::from_millis(FLUSH_MS)) => Event::LogsDue,
             () = tokio::time::sleep(Duration::from_millis(WAIT_SETTLED_MS)), if waiting => Event::WaitSettled,
             () = shutdown.begun(), if !self.stopping => Event::HostStops,
+            () = self.warm.asked_to_leave(), if is_free => Event::WarmPressed,
+            () = self.warm.idle(now), if is_free => Event::WarmIdle,
             () = tokio::time::sleep(idle_after), if idle => Event::Idle,
         }
     }

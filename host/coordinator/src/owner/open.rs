@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::row::Row;
 use super::upgrade::{self, Upgrades};
+use super::warm::Warm;
 use super::{Command, Core, Owner, Waiters};
 use crate::error::Error;
 use crate::host::Parts;
@@ -72,6 +73,8 @@ impl Owner {
             active,
             stopping: false,
             wait_changed: Arc::new(Notify::new()),
+            warm: Warm::default(),
+            was_refused: false,
         };
         owner.shown.hub.set_position(owner.position());
         owner.show_status();

@@ -3,6 +3,9 @@
 use podium_kit::trace::Parent;
 use podium_store::{InboxRow, NewRow, OpenTurn, RowKind, RowStatus, TurnStart};
 
+/// The place of what is not in the inbox; rows count from 1.
+const NO_SEQ: u64 = 0;
+
 /// A row that waits or runs.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -32,6 +35,23 @@ impl Row {
         let NewRow { id, kind, body, start, .. } = new;
         let attempts = u32::from(start.is_some());
         Self { seq, id, kind, body, attempts, turn: None, parked: false, trace: Parent::default(), begun: start }
+    }
+
+    /// The turn of a hook that the host calls of its own accord: no row of the inbox is behind it.
+    pub fn hook(start: TurnStart, body: String) -> Self {
+        let (id, kind) = (String::new(), start.kind);
+        let (begun, trace) = (Some(start), Parent::default());
+        Self { seq: NO_SEQ, id, kind, body, attempts: 1, turn: None, parked: false, trace, begun }
+    }
+
+    /// True for such a turn.
+    pub fn is_hook(&self) -> bool {
+        self.seq == NO_SEQ
+    }
+
+    /// Its place in the inbox, if it has one.
+    pub fn inbox_seq(&self) -> Option<u64> {
+        (!self.is_hook()).then_some(self.seq)
     }
 
     /// Takes the attempt that was written with the row.

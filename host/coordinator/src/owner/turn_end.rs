@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::row::Row;
+use super::warm::Deferrals;
 use super::{Attempt, Owner, Running};
 use crate::error::Error;
 use crate::metrics::{Commit, TurnOutcome};
@@ -22,9 +23,20 @@ impl Owner {
     /// The guest is gone; what it did becomes true, or not at all.
     pub(super) async fn end_turn(&mut self, end: TurnEnd) {
         let Some(Running { mut attempt, began, .. }) = self.running.take() else { return };
+        if attempt.row.is_hook() {
+            return self.end_hook(attempt, end, began).await;
+        }
         let result = match end {
             TurnEnd::HostStopped => {
                 self.count(TurnOutcome::SetAside, began);
+                self.warm.drop_guest();
+                self.set_aside(attempt).await;
+                return;
+            }
+            TurnEnd::Failed(error) if self.warm.is_worn_out(&error) => {
+                // The next attempt begins in a fresh guest, and its end is the message's.
+                self.count(TurnOutcome::SetAside, began);
+                self.warm.drop_guest();
                 self.set_aside(attempt).await;
                 return;
             }
@@ -33,12 +45,15 @@ impl Owner {
                 self.put_back(attempt, error).await;
                 return;
             }
-            TurnEnd::Completed => self.complete(&attempt).await,
+            TurnEnd::Completed | TurnEnd::Deferred => self.complete(&attempt).await,
             TurnEnd::Failed(error) => self.fail(&attempt, error).await,
         };
+        self.guest_rests(matches!(&result, Ok(outcome) if outcome.error.is_none()));
+        self.warm.deferrals = Deferrals::default();
         self.resolved_asks.keep(&attempt.turn);
         match result {
             Ok(outcome) => {
+                self.was_refused = attempt.row.kind == RowKind::Init && outcome.error.is_some();
                 crate::spans::ended(&mut attempt.span, &outcome);
                 if let Some(error) = &outcome.error {
                     // The agent's own log has the sentence; here it would let an agent flood the host's.
@@ -87,12 +102,12 @@ impl Owner {
         }
     }
 
-    async fn complete(&mut self, attempt: &Attempt) -> Result<Outcome, Error> {
+    pub(super) async fn complete(&mut self, attempt: &Attempt) -> Result<Outcome, Error> {
         let TurnOutput { updates, patches, state, state_version, texts, text, heard, last_n } = attempt.turn.complete();
         let mut request = self.empty_cut(kind_of(attempt.row.kind));
         request.turn = Some(attempt.number);
         request.attempt = attempt.row.attempt();
-        request.inbox_seq = Some(attempt.row.seq);
+        request.inbox_seq = attempt.row.inbox_seq();
         request.patches = patches;
         request.state_after = Arc::clone(&state);
         request.state_version = state_version;
@@ -117,7 +132,7 @@ impl Owner {
         Ok(Outcome { cut, text: Some(text), error: None })
     }
 
-    async fn fail(&mut self, attempt: &Attempt, error: WireError) -> Result<Outcome, Error> {
+    pub(super) async fn fail(&mut self, attempt: &Attempt, error: WireError) -> Result<Outcome, Error> {
         let error = if attempt.row.kind == RowKind::ConfigChange && error.known_code() == Some(ErrorCode::GuestError) {
             WireError::new(ErrorCode::ConfigRefused, error.message)
         } else if attempt.row.kind == RowKind::Upgrade {
@@ -129,7 +144,7 @@ impl Owner {
         let mut request = self.empty_cut(CutKind::Error);
         request.turn = Some(attempt.number);
         request.attempt = attempt.row.attempt();
-        request.inbox_seq = Some(attempt.row.seq);
+        request.inbox_seq = attempt.row.inbox_seq();
         request.messages = spoken_and_heard(&attempt.row, &[], output.heard);
         // The error last: to a client it is the end.
         request.updates = attempt.steers.undelivered(request.at);
@@ -244,7 +259,7 @@ impl Owner {
 fn kind_of(kind: RowKind) -> CutKind {
     match kind {
         RowKind::Init => CutKind::Init,
-        RowKind::Message => CutKind::Turn,
+        RowKind::Message | RowKind::Idle | RowKind::Shutdown => CutKind::Turn,
         RowKind::ConfigChange => CutKind::Config,
         RowKind::Upgrade => CutKind::Upgrade,
     }
@@ -254,7 +269,7 @@ fn kind_of(kind: RowKind) -> CutKind {
 pub(super) fn spoken(row: &Row, texts: &[String]) -> Vec<(Role, String)> {
     let heard = match row.kind {
         RowKind::Message => serde_json::from_str::<Message>(&row.body).ok(),
-        RowKind::Init | RowKind::ConfigChange | RowKind::Upgrade => None,
+        RowKind::Init | RowKind::ConfigChange | RowKind::Upgrade | RowKind::Idle | RowKind::Shutdown => None,
     };
     let heard = heard.map(|message| (message.role, message.text));
     heard.into_iter().chain(texts.iter().map(|text| (Role::Assistant, text.clone()))).collect()

@@ -12,6 +12,7 @@ use podium_wire::updates::{StatusChange, StatusEvent, TurnKind, UpdateBody};
 use serde_json::Value;
 
 use super::config::{ConfigRow, changes};
+use super::hooks::Reason;
 use super::row::Row;
 use super::steer::TurnSteers;
 use super::{Attempt, Owner, Running};
@@ -114,7 +115,7 @@ impl Owner {
             kind,
             attempt: 1,
             base_cut: self.core.cut,
-            began: Began::Fresh,
+            began: self.begins(kind),
             seed: self.parts.random.bytes32(),
             started: now,
         }
@@ -128,6 +129,8 @@ impl Owner {
                 turn: turn.turn,
                 turn_id: turn.turn_id.clone(),
                 attempt: turn.attempt + 1,
+                // What the dead attempt left in a warm guest is not known.
+                began: Began::Fresh,
                 ..self.first_attempt(row.kind)
             },
         }
@@ -152,7 +155,9 @@ impl Owner {
             started: start.started,
         });
         self.core.last_turn = self.core.last_turn.max(start.turn);
-        if let Some(first) = self.queue.front_mut() {
+        if !row.is_hook()
+            && let Some(first) = self.queue.front_mut()
+        {
             first.clone_from(&row);
         }
 
@@ -174,7 +179,7 @@ impl Owner {
             message_id: message_id.clone(),
             kind,
             seed: start.seed,
-            limits: agent.limits.clone(),
+            limits: super::hooks::limits(&row, &agent.limits),
             state: Arc::clone(&self.core.state),
             state_version: self.core.state_version,
             config,
@@ -200,7 +205,7 @@ impl Owner {
         let turn = Turn::new(spec, ports);
         snapshots.set(turn.clone());
         let (stop, signal) = stop_pair();
-        let end = self.parts.runtime.run_steered(&agent.code, turn.clone(), call, signal, steers.guest());
+        let end = self.run_guest(agent, start.began, turn.clone(), call, signal, steers.guest());
         self.parts.metrics.turn_started();
         let began = self.parts.clock.monotonic();
         let attempt = Attempt { row, number: start.turn, turn, steers, span, new_config };
@@ -224,6 +229,11 @@ impl Owner {
             }
             RowKind::Upgrade => {
                 Asked { kind: TurnKind::Upgrade, call: Call::Migrate(self.migrates_from()), new_config: None }
+            }
+            RowKind::Idle => Asked { kind: TurnKind::Idle, call: Call::Idle, new_config: None },
+            RowKind::Shutdown => {
+                let reason: Reason = serde_json::from_str(&row.body)?;
+                Asked { kind: TurnKind::Shutdown, call: Call::Shutdown(reason.into()), new_config: None }
             }
         })
     }
@@ -268,6 +278,9 @@ impl Owner {
     }
 
     pub(super) async fn write_attempts(&mut self, seq: u64, attempts: u32) {
+        if self.running.as_ref().is_some_and(|running| running.attempt.row.is_hook()) {
+            return;
+        }
         if let Err(error) = self.store.set_attempts(seq, attempts).await {
             let (turn_id, attempt) = self.queue.front().map_or((None, None), Row::names);
             // Counts one death too many at the worst; the turn itself goes on.

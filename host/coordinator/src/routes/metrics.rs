@@ -24,6 +24,7 @@ pub(super) async fn show(State(parts): State<Arc<Parts>>) -> Result<impl IntoRes
         instances,
         open_databases: parts.store.open_databases() as u64,
         guests: parts.runtime.guests() as u64,
+        warm_guests: parts.runtime.warm_guests() as u64,
         process,
         uptime: parts.clock.monotonic().saturating_sub(parts.started),
     };

@@ -1,0 +1,23 @@
+//! What an operator sets for a host; everything else is measured or fixed.
+
+use std::time::Duration;
+
+use podium_runtime::WarmBudget;
+
+/// How long a warm guest rests before it is asked to go: the pause between two messages of a conversation.
+pub const WARM_IDLE_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Settings of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How many guests are kept between turns.
+    pub warm: WarmBudget,
+    /// How long each of them may rest.
+    pub warm_idle: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { warm: WarmBudget::default(), warm_idle: WARM_IDLE_DEFAULT }
+    }
+}
