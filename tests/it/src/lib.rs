@@ -20,7 +20,7 @@ pub use client::{Answer, Client};
 pub use collector::Collector;
 pub use host::{Data, Host};
 pub use socket::{Socket, Turn};
-pub use wait::{PATIENCE, eventually};
+pub use wait::{PATIENCE, eventually, within};
 
 use std::path::PathBuf;
 

@@ -31,3 +31,4 @@ mod steer;
 mod traces;
 mod turn_outcomes;
 mod upgrade;
+mod warm;
