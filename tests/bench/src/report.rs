@@ -87,6 +87,22 @@ pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
+/// A count, thousands apart.
+pub fn count(value: usize) -> String {
+    apart(&value.to_string())
+}
+
+fn apart(whole: &str) -> String {
+    let mut apart = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place).is_multiple_of(3) {
+            apart.push(',');
+        }
+        apart.push(digit);
+    }
+    apart
+}
+
 /// Three digits that matter, thousands apart.
 pub fn number(value: f64) -> String {
     let digits = match value.abs() {
@@ -98,14 +114,7 @@ pub fn number(value: f64) -> String {
     let text = format!("{value:.digits$}");
     let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
     let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
-    let mut apart = String::new();
-    for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place) % 3 == 0 {
-            apart.push(',');
-        }
-        apart.push(digit);
-    }
-    format!("{sign}{apart}{rest}")
+    format!("{sign}{}{rest}", apart(whole))
 }
 
 impl std::fmt::Display for Figure {
@@ -189,6 +198,8 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(number(value), text);
         }
+        assert_eq!(count(10), "10");
+        assert_eq!(count(100_000), "100,000");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use podium_wire::rest::AdminStatus;
 
 use super::{TURN, each};
 use crate::memory;
-use crate::report::{Bar, Figure, Line, ms, number};
+use crate::report::{Bar, Figure, Line, count, ms};
 use crate::stats::Times;
 use crate::storage::Storage;
 use crate::systems::{Agent, Ask, Door, Running, System};
@@ -55,10 +55,11 @@ struct Found {
 }
 
 pub(super) async fn run() -> Vec<Line> {
+    let most = super::agents_max();
     let small = Plan { agents: 1_000, clients: 1_000, wait: Duration::from_secs(15) };
     let large = Plan { agents: 10_000, clients: 1_000, wait: Duration::from_secs(60) };
     let mut lines = Vec::new();
-    for plan in [small, large] {
+    for plan in [small, large].into_iter().filter(|plan| plan.agents <= most) {
         let all = each(&[System::Podium, System::Workerd], &Storage::free(), async |running, _| {
             // A peer's turn begins with a connection and needs it.
             let peer = running.system() != System::Podium;
@@ -78,7 +79,7 @@ fn lines_of(plan: Plan, all: &[(System, Result<Found, String>)]) -> Vec<Line> {
         None => Figure::Missing("not measured".to_owned()),
     };
     let line = |what: &str, value: fn(&Found) -> Option<f64>, bar: Bar| {
-        let name = format!("{what}, {} agents asked to wait", number(plan.agents as f64));
+        let name = format!("{what}, {} agents asked to wait", count(plan.agents));
         Line::new(name, "free", figure(System::Podium, value))
             .bar(bar)
             .beside("workerd", figure(System::Workerd, value))
@@ -87,10 +88,10 @@ fn lines_of(plan: Plan, all: &[(System, Result<Found, String>)]) -> Vec<Line> {
     if let Some(Ok(podium)) = found(System::Podium) {
         note = format!(
             "{} clients connected, {} descriptors, {} mappings; {} turns then ended well{}",
-            number(podium.clients as f64),
-            number(podium.descriptors as f64),
-            number(podium.mappings as f64),
-            number(podium.ended as f64),
+            count(podium.clients),
+            count(podium.descriptors),
+            count(podium.mappings),
+            count(podium.ended),
             podium.why.as_ref().map_or_else(String::new, |why| format!("; not more because: {why}"))
         );
     }

@@ -149,6 +149,11 @@ pub fn said(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it failed").chars().take(300).collect()
 }
 
+/// Most agents that a row makes: 100,000, or `PODIUM_BENCH_AGENTS_MAX`.
+fn agents_max() -> usize {
+    std::env::var("PODIUM_BENCH_AGENTS_MAX").ok().and_then(|most| most.parse().ok()).unwrap_or(100_000)
+}
+
 /// Starts each system over a folder of its own and puts the load on it. One that is missing or fails says so in its place.
 async fn each<T>(
     systems: &[System],

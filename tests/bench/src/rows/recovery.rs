@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{TURN, each};
-use crate::report::{Bar, Figure, Line, ms, number};
+use crate::report::{Bar, Figure, Line, count, ms, number};
 use crate::stats::Times;
 use crate::storage::Storage;
 use crate::systems::{Agent, Ask, Running, System};
@@ -32,7 +32,7 @@ pub(super) async fn run() -> Vec<Line> {
             })
             .await;
             let found = all.remove(0).1;
-            let what = format!("after kill -9, an agent with {} turns", number(*turns as f64));
+            let what = format!("after kill -9, an agent with {} turns", count(*turns));
             match found {
                 Ok(Found { up, hello, end }) => {
                     let figure = |time: Duration| Figure::Value(ms(time));

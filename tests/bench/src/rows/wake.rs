@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::TURN;
 use crate::memory;
-use crate::report::{Bar, Figure, Line, ms, number};
+use crate::report::{Bar, Figure, Line, count as count_of, ms};
 use crate::stats::Times;
 use crate::storage::Storage;
 use crate::systems::{Agent, Ask, Running, System};
@@ -23,6 +23,9 @@ const WOKEN: usize = 300;
 /// workerd holds every agent that it made and ends at 20,000 descriptors: it is started again after so many.
 const WORKERD_AT_ONCE: usize = 2_000;
 
+/// Fewer agents than this cost less than two starts of one process differ by.
+const MANY: usize = 10_000;
+
 struct Found {
     first: Times,
     end: Times,
@@ -34,7 +37,7 @@ struct Found {
 type Cell = (&'static str, fn(&Found) -> f64, Bar);
 
 pub(super) async fn run() -> Vec<Line> {
-    let most = std::env::var("PODIUM_BENCH_AGENTS_MAX").ok().and_then(|most| most.parse().ok()).unwrap_or(100_000);
+    let most = super::agents_max();
     let counts: Vec<usize> = AGENTS.into_iter().filter(|count| *count <= most).collect();
     let podium = steps(System::Podium, &counts).await;
     let fewer: Vec<usize> = counts.iter().copied().filter(|count| *count <= 10_000).collect();
@@ -47,14 +50,14 @@ pub(super) async fn run() -> Vec<Line> {
             Some(Err(why)) => Figure::Missing(why.clone()),
             None => Figure::Missing("not made".to_owned()),
         };
-        let name = number(count as f64);
+        let name = count_of(count);
         let cells: [Cell; 3] = [
-            ("to the first piece of its reply, p50 ms", |found| ms(found.first.p50()), Bar::AtMost(1.0)),
+            ("connect to the first piece of its reply, p50 ms", |found| ms(found.first.p50()), Bar::AtMost(1.0)),
             ("the same, p99 ms", |found| ms(found.first.p99()), Bar::AtMost(5.0)),
-            ("to the durable end of its turn, p50 ms", |found| ms(found.end.p50()), Bar::None),
+            ("connect to the durable end of its turn, p50 ms", |found| ms(found.end.p50()), Bar::None),
         ];
         for (what, value, bar) in cells {
-            let line = Line::new(format!("wake among {name} agents: connect {what}"), "free", figure(podium, value));
+            let line = Line::new(format!("wake among {name} agents: {what}"), "free", figure(podium, value));
             lines.push(line.bar(bar).beside(System::Workerd.name(), figure(peer, value)));
         }
     }
@@ -71,12 +74,12 @@ fn resting(counts: &[usize], podium: &[Result<Found, String>], workerd: &[Result
         Figure::Value((many.used as f64 - few.used as f64) / 1024.0 / (counts[place] - counts[0]) as f64)
     };
     let line = |(place, count): (usize, &usize)| {
-        let what = format!("memory an agent at rest, {} agents, KiB", number(*count as f64));
+        let what = format!("memory an agent at rest, {} agents, KiB", count_of(*count));
         // The bar is 0: less than 100 bytes is no figure of an agent but the noise of a process.
         let line = Line::new(what, "free", cost(podium, place)).bar(Bar::AtMost(0.1));
         line.beside(System::Workerd.name(), cost(workerd, place)).note("bar: 0, told apart from noise")
     };
-    counts.iter().enumerate().skip(1).map(line).collect()
+    counts.iter().enumerate().filter(|(_, count)| **count >= MANY).map(line).collect()
 }
 
 async fn steps(system: System, counts: &[usize]) -> Vec<Result<Found, String>> {
