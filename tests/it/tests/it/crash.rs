@@ -29,10 +29,15 @@ const WINDOW: usize = 4;
 const LIFE_MS_MAX: u64 = 180;
 
 /// Small, fast and repeatable: the moments need no better randomness (xorshift64*).
-struct Moments(u64);
+pub(crate) struct Moments(u64);
 
 impl Moments {
-    fn next(&mut self) -> u64 {
+    /// The moments of a run with this seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -40,13 +45,13 @@ impl Moments {
     }
 }
 
-fn variable(name: &str, default: u64) -> u64 {
+pub(crate) fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// What one client was promised and shown.
 #[derive(Default)]
-struct Known {
+pub(crate) struct Known {
     /// Messages that were acknowledged, with their place in the inbox.
     acknowledged: BTreeMap<String, u64>,
     /// Messages sent and not acknowledged yet: sent again after a crash, with the same id.
@@ -63,7 +68,7 @@ struct Known {
 
 impl Known {
     /// Takes an update of the connection whose live updates are kept beside it.
-    fn take(&mut self, update: &Update, live: &mut Vec<(String, u32, u64, String)>) {
+    pub(crate) fn take(&mut self, update: &Update, live: &mut Vec<(String, u32, u64, String)>) {
         let kind = update.event_type.name().to_owned();
         if let Some(seq) = update.seq {
             let content = update.content.get().to_owned();
@@ -101,7 +106,7 @@ impl Known {
         }
     }
 
-    fn after_seq(&self) -> u64 {
+    pub(crate) fn after_seq(&self) -> u64 {
         // Only what was shown with a number counts: the rest is asked for again.
         let mut last = 0;
         while self.numbered.contains_key(&(last + 1)) {
@@ -158,7 +163,7 @@ async fn talk(client: Client, id: InstanceId, known: Arc<Mutex<Known>>, mut stop
     }
 }
 
-fn lock(known: &Mutex<Known>) -> std::sync::MutexGuard<'_, Known> {
+pub(crate) fn lock(known: &Mutex<Known>) -> std::sync::MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -190,7 +195,7 @@ async fn nothing_that_was_promised_is_lost() {
     let rounds = variable("PODIUM_CRASH_ROUNDS", ROUNDS);
     let seed = variable("PODIUM_CRASH_SEED", std::process::id().into());
     eprintln!("crash: {rounds} rounds, PODIUM_CRASH_SEED={seed}");
-    let mut moments = Moments(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut moments = Moments::new(seed);
     let began = Instant::now();
     let mut host = Host::start().await;
     // A turn can be killed many times over here; what is tested is that it is answered, not that it is parked.
@@ -274,7 +279,6 @@ async fn settle(client: &Client, id: InstanceId) {
 fn judge(databases: &Databases, known: &Known, state: &serde_json::Value) -> usize {
     let inbox = databases.inbox();
     let cuts = databases.cuts();
-    let updates = databases.updates();
     for (message, place) in &known.acknowledged {
         let rows: Vec<_> = inbox.iter().filter(|row| row.id == *message).collect();
         assert_eq!(rows.len(), 1, "{message} is there {} times", rows.len());
@@ -288,6 +292,14 @@ fn judge(databases: &Databases, known: &Known, state: &serde_json::Value) -> usi
     assert_eq!(state["count"].as_u64().unwrap_or(0), consumed as u64);
     let turns = cuts.iter().filter(|cut| cut.kind == "turn").count();
     assert_eq!(turns, consumed, "each message has its cut");
+    judge_seen(databases, known);
+    known.acknowledged.len()
+}
+
+/// Compares the durable updates and the cuts that a client was shown with what is there.
+pub(crate) fn judge_seen(databases: &Databases, known: &Known) {
+    let cuts = databases.cuts();
+    let updates = databases.updates();
     // Every durable update that the client saw is there, where it saw it.
     for (seq, (kind, content)) in &known.numbered {
         let found = updates.iter().find(|update| update.seq == *seq);
@@ -310,5 +322,4 @@ fn judge(databases: &Databases, known: &Known, state: &serde_json::Value) -> usi
         let found = found.unwrap_or_else(|| panic!("cut {cut} was shown and is gone"));
         assert_eq!((found.first_seq, found.last_seq), *numbers, "cut {cut}");
     }
-    known.acknowledged.len()
 }

@@ -11,6 +11,7 @@ mod chat_ws;
 mod cli;
 mod config;
 mod crash;
+mod crash_people;
 mod data_folder;
 mod density;
 mod deploy;
