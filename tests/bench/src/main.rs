@@ -52,6 +52,17 @@ fn asked(arguments: &[String]) -> Asked {
     asked
 }
 
+/// Ctrl-C and SIGTERM end the measurement in order: what it started and its folders go with it.
+async fn unless_stopped<T>(measurement: impl Future<Output = T>) -> Option<T> {
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("signals can be waited for");
+    tokio::select! {
+        done = measurement => Some(done),
+        _ = tokio::signal::ctrl_c() => None,
+        _ = terminate.recv() => None,
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -61,7 +72,10 @@ fn main() {
         }
         arguments => {
             let Asked { rows, storage, write } = asked(arguments);
-            let page = runtime.block_on(page::measure(&rows, storage.as_deref()));
+            let Some(page) = runtime.block_on(unless_stopped(page::measure(&rows, storage.as_deref()))) else {
+                eprintln!("stopped");
+                std::process::exit(1);
+            };
             println!("{page}");
             if write {
                 let path = podium_it::root().join("docs/benchmarks.md");
