@@ -269,7 +269,7 @@ impl Owner {
     /// is any other's.
     pub(super) fn add_upgrade(&self, row: &Row, request: &mut CutRequest, unseen: &mut Vec<NewUpdate>) {
         if row.kind != RowKind::Upgrade {
-            if self.upgrade.trial.is_some() {
+            if self.ends_trial(row) {
                 request.trial = TrialNote::Clear;
             }
             return;
@@ -292,6 +292,11 @@ impl Owner {
         request.updates.push(changed);
     }
 
+    /// True when a good turn for this row proves a version on trial; a hook that nobody asked for does not.
+    fn ends_trial(&self, row: &Row) -> bool {
+        self.upgrade.trial.is_some() && !row.is_hook()
+    }
+
     /// The way back from an upgrade. One that replaces a version on trial leads back to the last that had proved itself.
     fn way_back(&self, to: &DeploymentId, migrates: bool) -> Option<Trial> {
         let before = migrates.then(|| Arc::clone(&self.core.state));
@@ -305,7 +310,9 @@ impl Owner {
     /// Takes into memory what [`Owner::add_upgrade`] has made true.
     pub(super) fn upgraded(&mut self, row: &Row) {
         if row.kind != RowKind::Upgrade {
-            self.upgrade.trial = None;
+            if self.ends_trial(row) {
+                self.upgrade.trial = None;
+            }
             return;
         }
         let Some(current) = self.upgrade.current.take() else { return };

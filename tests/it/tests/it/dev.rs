@@ -6,7 +6,7 @@ use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use podium_it::{Cli, Client, Data, Host, host::interrupt, wait};
+use podium_it::{Cli, Client, Data, Host, guide, host::interrupt, wait};
 use podium_wire::{ErrorCode, InstanceId};
 use serde_json::Value;
 
@@ -108,6 +108,10 @@ async fn an_author_s_afternoon() {
     cli.run(&["new", "diary"]).await.ok();
     let folder = data.scratch().join("diary");
     let cli = cli.folder(folder.clone());
+    // What cargo compiles of others' crates is kept from one run of this story to the next.
+    std::fs::create_dir(folder.join(".cargo")).expect("a folder");
+    let target = guide::native_target().with_file_name("dev-story");
+    std::fs::write(folder.join(".cargo/config.toml"), format!("[build]\ntarget-dir = {target:?}\n")).expect("written");
 
     // What does not compile from the beginning is said, and waited for.
     std::fs::write(folder.join("src/lib.rs"), "fn broken( {").expect("a source");
