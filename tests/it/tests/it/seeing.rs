@@ -248,7 +248,11 @@ async fn who_is_in_a_turn_is_found_among_many() {
         (page.instances.iter().map(|found| (found.instance_id, found.status)).collect::<Vec<_>>(), page.next)
     };
     let [first, second] = ids.map(|id| (id, InstanceStatus::Waiting));
-    assert_eq!(page("status=waiting").await, (vec![first, second], None));
+    // An owner shows its status a moment after it knows it.
+    eventually("both in the list", async || {
+        (page("status=waiting").await == (vec![first, second], None)).then_some(())
+    })
+    .await;
     assert_eq!(page("status=running,waiting&limit=1").await, (vec![first], Some(ids[0])));
     assert_eq!(page(&format!("status=waiting&after={}", ids[0])).await, (vec![second], None));
     assert_eq!(page("status=running").await, (vec![], None));
