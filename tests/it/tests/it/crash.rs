@@ -98,7 +98,9 @@ impl Known {
                 let (ours, others): (Vec<_>, Vec<_>) = live
                     .drain(..)
                     .partition(|(of, tried, n, _)| of == turn && *tried == attempt && *n <= cut.through_n);
-                self.made_true.extend(ours);
+                // Of a turn that failed nothing becomes true but that it did.
+                let failed = ours.iter().any(|(.., kind)| kind == "error");
+                self.made_true.extend(ours.into_iter().filter(|(.., kind)| !failed || kind == "error"));
                 *live = others;
             }
             UpdateBody::TurnRestarted(restarted) => live.retain(|(turn, ..)| *turn != restarted.turn_id),
