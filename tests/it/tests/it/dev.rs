@@ -182,17 +182,15 @@ async fn an_author_s_afternoon() {
         }
     });
     let mut screen = String::new();
-    let mut until = async |what: &str| {
-        wait::within(BUILD_PATIENCE, what, || {
+    let mut read = 0;
+    for (shown, keys) in [("> ", b"g\r".as_slice()), ("three 7 g", b""), ("> ", b"\x04")] {
+        let place = wait::within(BUILD_PATIENCE, shown, || {
             screen.extend(pieces.try_iter());
-            std::future::ready(screen.contains(what).then_some(()))
-        })
-        .await;
-    };
-    until("> ").await;
-    typed.write_all(b"g\r").expect("typed");
-    until("three 7 g").await;
-    typed.write_all(b"\x04").expect("typed");
+            std::future::ready(screen[read..].find(shown))
+        });
+        read += place.await + shown.len();
+        typed.write_all(keys).expect("typed");
+    }
     let ended = || std::future::ready(terminal.try_wait().expect("a child"));
     let ended = wait::eventually("the conversation ends", ended).await;
     assert_eq!(ended.code(), Some(0), "{screen}");
