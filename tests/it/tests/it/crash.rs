@@ -98,9 +98,12 @@ impl Known {
                 let (ours, others): (Vec<_>, Vec<_>) = live
                     .drain(..)
                     .partition(|(of, tried, n, _)| of == turn && *tried == attempt && *n <= cut.through_n);
-                // Of a turn that failed nothing becomes true but that it did.
-                let failed = ours.iter().any(|(.., kind)| kind == "error");
-                self.made_true.extend(ours.into_iter().filter(|(.., kind)| !failed || kind == "error"));
+                let numbers = cut.first_seq.unwrap_or(1)..=cut.last_seq.unwrap_or(0);
+                let failed = self.numbered.iter().any(|(seq, (kind, _))| numbers.contains(seq) && kind == "error");
+                // Of a turn that failed nothing becomes true but that it did, and that is told with its number.
+                if !failed {
+                    self.made_true.extend(ours);
+                }
                 *live = others;
             }
             UpdateBody::TurnRestarted(restarted) => live.retain(|(turn, ..)| *turn != restarted.turn_id),
