@@ -7,7 +7,7 @@ use podium_kit::data::{DataError, DataFolder};
 use podium_kit::descriptors::{Budget, Part};
 use podium_kit::{BlockingThreads, Clock, Randomness, Shutdown};
 use podium_registry::{Registry, RegistryError};
-use podium_runtime::{Runtime, RuntimeConfig, StartError};
+use podium_runtime::{Compiler, Runtime, RuntimeConfig, StartError};
 use podium_store::{Store, StoreError};
 
 use crate::agents::Agents;
@@ -87,7 +87,7 @@ pub struct Host {
 impl Host {
     /// Opens what is in a data folder and wakes the instances that have something to finish. Blocking for the time of opening
     /// a few files.
-    pub async fn open(data: DataFolder, options: Options) -> Result<Self, HostError> {
+    pub async fn open(data: DataFolder, compiler: Compiler, options: Options) -> Result<Self, HostError> {
         let clock = Clock::system();
         let random = Randomness::system();
         let token = data.token(&random)?;
@@ -103,6 +103,7 @@ impl Host {
             threads: threads.clone(),
             files: Part::new(budget.guest_files),
             warm: options.warm,
+            compiler,
         };
         let runtime = Arc::new(Runtime::new(runtime)?);
         let parts = Arc::new(Parts {

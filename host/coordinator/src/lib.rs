@@ -31,7 +31,9 @@ use podium_kit::listen::{self, ListenError};
 
 pub use host::{Host, HostError};
 pub use options::{Options, WARM_IDLE_DEFAULT};
-pub use podium_runtime::{WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WarmBudget, room};
+pub use podium_runtime::{
+    COMPILE_CPU_DEFAULT, Compiler, CompilerProcess, WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WarmBudget, compile_stdin, room,
+};
 
 /// Why a host does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,7 @@ pub enum ServeError {
 pub async fn serve(
     data: &Path,
     address: SocketAddr,
+    compiler: Compiler,
     stop: impl Future<Output = ()> + Send,
     ready: impl FnOnce(SocketAddr),
     options: Options,
@@ -60,7 +63,7 @@ pub async fn serve(
     let data = DataFolder::open(data).map_err(HostError::Data)?;
     let listener = listen::loopback(address).await?;
     let bound = listener.local_addr().map_err(|source| ListenError::Bind { address, source })?;
-    let host = Host::open(data, options).await?;
+    let host = Host::open(data, compiler, options).await?;
     let router = routes::router(host.parts());
     let shutdown = host.parts().shutdown.clone();
     ready(bound);

@@ -14,7 +14,7 @@ use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch
 use podium_capabilities::{Limits, Turn, TurnSpec};
 use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
-use podium_runtime::{Agent, Call, Runtime, RuntimeConfig, TurnEnd, WarmBudget, stop_pair};
+use podium_runtime::{Agent, Call, Compiler, Runtime, RuntimeConfig, TurnEnd, WarmBudget, stop_pair};
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
 use podium_wire::updates::{TurnKind, Update};
 use podium_wire::{Digest, WireError};
@@ -130,6 +130,7 @@ async fn main() -> Result<(), Failure> {
         threads: threads.clone(),
         files: Part::new(1000),
         warm: WarmBudget::default(),
+        compiler: Compiler::InProcess,
     };
     let runtime = Runtime::new(config)?;
     let agent = runtime.load(&Digest::from_bytes([0; 32]), async { Ok(component.into()) }).await?;

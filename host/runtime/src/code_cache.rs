@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ impl CodeCache {
             Err(_) => {
                 // A new key makes every old entry foreign, which is what a lost key asks for.
                 let key = cache.random.bytes32();
-                cache.write(KEY_FILE, &key).map_err(failed(&path))?;
+                cache.write(KEY_FILE, &mut key.as_slice()).map_err(failed(&path))?;
                 key
             }
         };
@@ -162,13 +162,19 @@ impl CodeCache {
 
     /// Compiles a component, keeps the code and maps it. What cannot be kept is run from memory.
     pub(crate) fn compile(&self, engine: &Engine, digest: &Digest, bytes: &[u8]) -> wasmtime::Result<Component> {
-        let code = engine.precompile_component(bytes)?;
+        self.keep(engine, digest, io::Cursor::new(engine.precompile_component(bytes)?))
+    }
+
+    /// Keeps code that this host's compiler has made just now, given from its beginning, and maps it. What cannot be kept
+    /// is run from memory.
+    pub(crate) fn keep(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+        mut code: impl Read + Seek,
+    ) -> wasmtime::Result<Component> {
         let name = Self::name(engine, digest);
-        let mac = blake3::keyed_hash(&self.key, &code);
-        let kept = self
-            .write(&format!("{name}{MAC_SUFFIX}"), mac.as_bytes())
-            .and_then(|()| self.write(&format!("{name}{CODE_SUFFIX}"), &code));
-        match kept {
+        match self.write_entry(&name, &mut code) {
             Ok(()) => {
                 self.prune();
                 if let Ok(component) = self.map(engine, &name) {
@@ -177,21 +183,34 @@ impl CodeCache {
             }
             Err(error) => tracing::warn!(%digest, %error, "compiled code cannot be kept"),
         }
+        let mut bytes = Vec::new();
+        code.rewind()?;
+        code.read_to_end(&mut bytes)?;
+        let code = bytes;
         #[expect(unsafe_code, reason = "the engine takes native code")]
-        // SAFETY: these bytes were made by this engine a moment ago and never left this process.
+        // SAFETY: these bytes were made a moment ago by this engine, in this process or in the one that this host called
+        // for it, and never were where another could change them.
         let component = unsafe { Component::deserialize(engine, &code) };
         component
     }
 
+    /// Writes an entry: the hash first, so that there is never code without one.
+    fn write_entry(&self, name: &str, code: &mut (impl Read + Seek)) -> io::Result<()> {
+        let mac = blake3::Hasher::new_keyed(&self.key).update_reader(&mut *code)?.finalize();
+        code.rewind()?;
+        self.write(&format!("{name}{MAC_SUFFIX}"), &mut mac.as_bytes().as_slice())?;
+        self.write(&format!("{name}{CODE_SUFFIX}"), code)
+    }
+
     /// Writes a file beside its place, flushes it and moves it there.
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, name: &str, bytes: &mut impl Read) -> io::Result<()> {
         let mut random = [0; 8];
         self.random.fill(&mut random);
         let staged = self.folder.join(format!("{name}.{:016x}{STAGED_SUFFIX}", u64::from_le_bytes(random)));
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let write = || -> io::Result<()> {
+        let mut write = || -> io::Result<()> {
             let mut file = File::from(rustix::fs::open(&staged, flags, Mode::RUSR | Mode::WUSR)?);
-            file.write_all(bytes)?;
+            io::copy(bytes, &mut file)?;
             file.sync_all()?;
             std::fs::rename(&staged, self.folder.join(name))?;
             File::open(&self.folder)?.sync_all()

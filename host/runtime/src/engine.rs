@@ -1,6 +1,6 @@
 //! The one engine configuration. Compiled code is bound to it: a changed number here recompiles everything.
 //!
-//! Must never be built a second time in another way: what one part compiles, another maps.
+//! Must never be configured a second time in another way: what one part compiles, another maps.
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
@@ -45,15 +45,33 @@ impl EngineError {
     }
 }
 
+/// How much room for guests an engine sets aside.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    guests: usize,
+    core_instances: u32,
+    memories: u32,
+    tables: u32,
+}
+
 /// Makes the engine, with a pool for so many guests.
 pub(crate) fn build(guests: usize) -> Result<Engine, EngineError> {
+    with_room(Room { guests, core_instances: CORE_INSTANCES_MAX, memories: MEMORIES_MAX, tables: TABLES_MAX })
+}
+
+/// Makes one that only compiles, for the same code: its room would count as memory of a process that is bounded.
+pub(crate) fn build_compiler() -> Result<Engine, EngineError> {
+    with_room(Room { guests: 1, core_instances: 1, memories: 1, tables: 1 })
+}
+
+fn with_room(room: Room) -> Result<Engine, EngineError> {
     let slot_bytes = usize::try_from(MEMORY_BYTES_CAP).unwrap_or(usize::MAX);
-    let guests = u32::try_from(guests).unwrap_or(u32::MAX);
+    let guests = u32::try_from(room.guests).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(guests)
-        .total_core_instances(CORE_INSTANCES_MAX)
-        .total_memories(MEMORIES_MAX)
-        .total_tables(TABLES_MAX)
+        .total_core_instances(room.core_instances)
+        .total_memories(room.memories)
+        .total_tables(room.tables)
         .total_stacks(guests)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_tables_per_component(TABLES_PER_COMPONENT)
@@ -77,4 +95,22 @@ pub(crate) fn build(guests: usize) -> Result<Engine, EngineError> {
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config).map_err(EngineError::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use super::*;
+
+    #[test]
+    fn what_one_compiles_the_other_maps() {
+        let said = |engine: &Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let (engine, compiler) = (build(10).expect("makes"), build_compiler().expect("makes"));
+        assert_eq!(said(&engine), said(&compiler));
+    }
 }

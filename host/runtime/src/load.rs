@@ -20,13 +20,14 @@ use wasmtime::component::{Component, Linker};
 
 use crate::bindings::AgentPre;
 use crate::code_cache::CodeCache;
+use crate::compiler::Compiler;
 use crate::guest::GuestState;
 use crate::runtime::Runtime;
 use crate::world;
 
 /// Agents kept ready: each holds a mapping and a descriptor of its code.
 const AGENTS_MAX: NonZeroUsize = NonZeroUsize::new(512).unwrap();
-/// Compilations at once: each uses all cores by itself and much memory.
+/// Compilations at once: each uses all cores by itself and much memory. Further ones wait, and leave when nobody asks any more.
 const COMPILATIONS_MAX: usize = 2;
 /// Most unknown imports that an error names.
 const NAMED_MAX: usize = 16;
@@ -79,6 +80,9 @@ pub enum LoadError {
     /// Damaged, or it uses what the engine does not have.
     #[error("the component cannot be compiled: {0}")]
     Invalid(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It takes more than compiling one may take.
+    #[error("the component cannot be compiled here: it {0}")]
+    CompileLimit(String),
     /// Imports that this host does not offer.
     #[error("the component imports what this host does not offer: {}", name(.0))]
     UnknownImport(Vec<String>),
@@ -107,6 +111,7 @@ impl LoadError {
             Self::NotAComponent => ErrorCode::NotAComponent,
             Self::CoreModule => ErrorCode::CoreModule,
             Self::Invalid(_) => ErrorCode::InvalidComponent,
+            Self::CompileLimit(_) => ErrorCode::CompileLimit,
             Self::UnknownImport(_) => ErrorCode::UnknownImport,
             Self::WrongWorld(_) => ErrorCode::WrongWorld,
             Self::Failed => ErrorCode::Internal,
@@ -130,6 +135,7 @@ pub(crate) struct Loader {
     shared: Arc<Shared>,
     agents: Mutex<LruCache<Digest, Slot>>,
     compilations: Arc<Semaphore>,
+    compiler: Compiler,
 }
 
 struct Shared {
@@ -145,13 +151,19 @@ impl std::fmt::Debug for Loader {
 }
 
 impl Loader {
-    pub(crate) fn new(engine: &Engine, cache: &Path, random: &Randomness) -> Result<Self, crate::runtime::StartError> {
+    pub(crate) fn new(
+        engine: &Engine,
+        cache: &Path,
+        random: &Randomness,
+        compiler: Compiler,
+    ) -> Result<Self, crate::runtime::StartError> {
         let cache = CodeCache::open(cache, random)?;
         let linker = crate::linker::build(engine).map_err(crate::engine::EngineError::new)?;
         Ok(Self {
             shared: Arc::new(Shared { engine: engine.clone(), linker, cache }),
             agents: Mutex::new(LruCache::new(AGENTS_MAX)),
             compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
+            compiler,
         })
     }
 
@@ -180,9 +192,20 @@ impl Loader {
             }
             let bytes = bytes.await.map_err(LoadError::Bytes)?;
             let _one = self.compilations.acquire().await.map_err(|_| LoadError::Failed)?;
-            self.blocking(move |shared| shared.compile(digest, &bytes)).await
+            self.compile(digest, bytes).await
         });
         agent.await.map(Arc::clone)
+    }
+
+    async fn compile(&self, digest: Digest, bytes: Bytes) -> Result<Arc<Agent>, LoadError> {
+        match &self.compiler {
+            Compiler::InProcess => self.blocking(move |shared| shared.compile(digest, &bytes)).await,
+            Compiler::Process(process) => {
+                check_kind(&bytes)?;
+                let code = process.compile(bytes).await?;
+                self.blocking(move |shared| shared.keep(digest, code)).await
+            }
+        }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -203,6 +226,12 @@ impl Shared {
         check_kind(bytes)?;
         let component =
             self.cache.compile(&self.engine, &digest, bytes).map_err(|error| LoadError::Invalid(error.into()))?;
+        self.prepare(digest, &component)
+    }
+
+    fn keep(&self, digest: Digest, code: std::fs::File) -> Result<Arc<Agent>, LoadError> {
+        let component =
+            self.cache.keep(&self.engine, &digest, code).map_err(|error| LoadError::Invalid(error.into()))?;
         self.prepare(digest, &component)
     }
 
@@ -290,7 +319,8 @@ mod tests {
     fn compile(bytes: &[u8]) -> LoadError {
         let folder = tempfile::tempdir().expect("makes");
         let engine = crate::engine::build(10).expect("makes");
-        let loader = Loader::new(&engine, &folder.path().join("code"), &Randomness::system()).expect("opens");
+        let loader = Loader::new(&engine, &folder.path().join("code"), &Randomness::system(), Compiler::InProcess);
+        let loader = loader.expect("opens");
         loader.shared.compile(Digest::from_bytes([0; 32]), bytes).expect_err("is refused")
     }
 

@@ -25,6 +25,7 @@ use wasmtime::component::Accessor;
 
 use crate::bindings::exports::podium::agent::lifecycle;
 use crate::bindings::podium::agent::types;
+use crate::compiler::Compiler;
 use crate::convert;
 use crate::driver::{Driver, Ended};
 use crate::end::{self, End};
@@ -64,6 +65,8 @@ pub struct RuntimeConfig {
     pub files: Part,
     /// How many guests are kept between turns.
     pub warm: WarmBudget,
+    /// How components are compiled.
+    pub compiler: Compiler,
 }
 
 /// One changed place of the configuration.
@@ -172,7 +175,7 @@ impl Runtime {
         }
         let engine = engine::build(guests_max)?;
         let ticker = Ticker::start(&engine).map_err(StartError::Ticker)?;
-        let loader = Loader::new(&engine, &config.code_cache, &config.random)?;
+        let loader = Loader::new(&engine, &config.code_cache, &config.random, config.compiler)?;
         let nowhere = Nowhere::new(&config.code_cache).map_err(StartError::Nowhere)?;
         let guests = Arc::new(Pool::new(config.warm, guests_max));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

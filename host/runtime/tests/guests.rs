@@ -13,7 +13,9 @@ use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch
 use podium_capabilities::{Limits, Turn, TurnOutput, TurnSpec};
 use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
-use podium_runtime::{Agent, Call, Runtime, RuntimeConfig, StopReason, StopSignal, TurnEnd, WarmBudget, stop_pair};
+use podium_runtime::{
+    Agent, Call, Compiler, Runtime, RuntimeConfig, StopReason, StopSignal, TurnEnd, WarmBudget, stop_pair,
+};
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
 use podium_wire::updates::{EventType, TurnKind, Update};
 use podium_wire::{Digest, ErrorCode, WireError};
@@ -112,6 +114,7 @@ impl House {
             threads,
             files: Part::new(1000),
             warm: WarmBudget::default(),
+            compiler: Compiler::InProcess,
         };
         let runtime = Runtime::new(config).expect("starts");
         let bytes = std::fs::read(agents.join(format!("{agent}.wasm"))).expect("the agent is compiled");

@@ -8,7 +8,7 @@ const HEADER_BYTES: usize = 8;
 /// The custom section that carries the manifest.
 const MANIFEST: &str = podium_wire::manifest::SECTION;
 
-fn leb(mut value: usize) -> Vec<u8> {
+pub(crate) fn leb(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let low = u8::try_from(value & 0x7f).expect("seven bits");

@@ -12,6 +12,7 @@ pub mod component;
 pub mod database;
 pub mod guide;
 pub mod host;
+pub mod huge;
 pub mod socket;
 pub mod wait;
 

@@ -76,6 +76,7 @@ codes! {
     2012 DeploymentNotFound "deployment_not_found" 404 false "`podium deployment list` shows what is there.";
     2013 DescribeFailed "describe_failed" 422 false "The component's `describe` must answer quickly and without files, state or network.";
     2014 DeploymentDamaged "deployment_damaged" 500 false "The stored component does not match its digest; deploy the same file again.";
+    2015 CompileLimit "compile_limit" 422 false "Make the component smaller: strip it, or split huge functions and data out of it.";
     // 3xxx: instances and their messages.
     3001 InstanceNotFound "instance_not_found" 404 false "`podium instance list` shows what is there.";
     3002 InstanceStopped "instance_stopped" 409 false "Start it: `podium instance start ID`.";

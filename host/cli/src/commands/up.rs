@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use podium_coordinator::{
-    HostError, Options, ServeError, WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WARM_IDLE_DEFAULT, WarmBudget,
+    COMPILE_CPU_DEFAULT, Compiler, CompilerProcess, HostError, Options, ServeError, WARM_BYTES_DEFAULT,
+    WARM_GUESTS_DEFAULT, WARM_IDLE_DEFAULT, WarmBudget,
 };
 use podium_kit::listen::ListenError;
 use podium_kit::otlp::{self, Exporting};
@@ -52,6 +53,10 @@ pub(crate) struct Up {
     otlp_endpoint: Option<String>,
     #[command(flatten)]
     warm: Warm,
+    /// Processor time that compiling one component may take
+    #[arg(long, value_name = "SECONDS", default_value_t = COMPILE_CPU_DEFAULT.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    compile_limit: u64,
 }
 
 /// How much of agents with `keep_warm` stays in memory between turns.
@@ -124,7 +129,8 @@ impl Up {
             let terminate = signal(SignalKind::terminate()).map_err(signals)?;
             let ready = |address| said(&output, format, address, &data);
             let stop = stopped(format, interrupt, terminate);
-            match podium_coordinator::serve(&data, self.listen, stop, ready, self.warm.options()).await {
+            let options = self.warm.options();
+            match podium_coordinator::serve(&data, self.listen, self.compiler(), stop, ready, options).await {
                 Ok(true) => Ok(()),
                 Ok(false) => {
                     tell(format, "some turns did not end in time; they run again at the next start");
@@ -159,6 +165,20 @@ fn logged(failure: Failure, output: &Output) -> Failure {
         drop(output.json(&ErrorBody { error: *error }));
     }
     Failure::Said(exit)
+}
+
+/// This very binary, even when its file has been replaced since.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+impl Up {
+    /// Components are compiled by this binary in another process, which can be bounded and killed.
+    fn compiler(&self) -> Compiler {
+        Compiler::Process(CompilerProcess {
+            program: OWN_PROGRAM.into(),
+            argument: crate::COMPILE.into(),
+            cpu: Duration::from_secs(self.compile_limit),
+        })
+    }
 }
 
 /// Says where the host is. Whoever started it and does not read stdout does not stop it.

@@ -9,6 +9,7 @@ mod bad_uploads;
 mod build;
 mod chat_ws;
 mod cli;
+mod compiling;
 mod config;
 mod crash;
 mod crash_people;
