@@ -49,12 +49,13 @@ pub(crate) fn read(ended: Ended, last_words: &str, turn: Option<&Turn>) -> End {
     match ended {
         Ended::Stopped(reason) => reason.into(),
         Ended::Limit(limit) => limit.into(),
-        Ended::Stuck => {
-            let message = "the agent waits, and nothing it waits for can ever come";
-            End::Failed(WireError::new(ErrorCode::GuestStuck, message))
-        }
+        Ended::Stuck => stuck(),
         Ended::Guest(error) => trap(&error, last_words, turn),
     }
+}
+
+fn stuck() -> End {
+    End::Failed(WireError::new(ErrorCode::GuestStuck, "the agent waits, and nothing it waits for can ever come"))
 }
 
 fn trap(error: &wasmtime::Error, last_words: &str, turn: Option<&Turn>) -> End {
@@ -63,6 +64,10 @@ fn trap(error: &wasmtime::Error, last_words: &str, turn: Option<&Turn>) -> End {
     }
     if let Some(limit) = limit(error) {
         return limit.into();
+    }
+    // The engine notices it by itself where no host call is under way.
+    if matches!(error.downcast_ref::<Trap>(), Some(Trap::AsyncDeadlock)) {
+        return stuck();
     }
     if let Some(turn) = turn {
         turn.host_log(LogLevel::Error, &trace(error));

@@ -52,6 +52,8 @@ impl Agent for Idler {
                 cx.reply(wasip2::io::poll::poll(&many).len().to_string())
             }
             "poll-nothing" => cx.reply(wasip2::io::poll::poll(&[]).len().to_string()),
+            // Waits for what nobody will ever do.
+            "for-nothing" => std::future::pending().await,
             "yield" => loop {
                 wit_bindgen::yield_async().await;
             },

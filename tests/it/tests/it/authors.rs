@@ -48,6 +48,35 @@ async fn a_new_agent_is_tested_built_deployed_and_answers_outside_this_repositor
     assert!(agent.join(".podium/sdk/wit/podium/world.wit").exists());
 }
 
+/// A host that is started beside a long build writes its token while the build goes on.
+#[tokio::test]
+async fn the_token_is_read_after_the_build() {
+    let host = Host::start().await;
+    let home = host.data().scratch();
+    let cli = author(host.data()).url(host.url()).folder(home.clone());
+    cli.run(&["new", "patient"]).await.ok();
+    let agent = home.join("patient");
+    let (building, go) = (home.join("building"), home.join("go"));
+    // The build says that it has begun, and goes on when it is told to; a build that is never told fails.
+    let script = format!(
+        "fn main() {{\n    std::fs::write({building:?}, \"\").unwrap();\n    for _ in 0..6000 {{\n        \
+         if std::path::Path::new({go:?}).exists() {{ return; }}\n        \
+         std::thread::sleep(std::time::Duration::from_millis(10));\n    }}\n    panic!(\"nobody came\");\n}}\n"
+    );
+    std::fs::write(agent.join("build.rs"), script).expect("written");
+    let later = home.join("later");
+    std::fs::create_dir(&later).expect("a folder without a token");
+    let later_cli = cli.clone().env("PODIUM_DATA", &later);
+    let meanwhile = async {
+        podium_it::wait::within(podium_it::PATIENCE * 20, "the build begins", async || building.exists().then_some(()))
+            .await;
+        std::fs::write(later.join("token"), host.token()).expect("written");
+        std::fs::write(&go, "").expect("written");
+    };
+    let (deployed, ()) = tokio::join!(later_cli.run(&["deploy", "patient"]), meanwhile);
+    assert!(deployed.ok().contains("patient:0.1.0@"), "{deployed:?}");
+}
+
 #[tokio::test]
 async fn new_says_what_is_next_and_touches_nothing_that_is_there() {
     let data = Data::new();

@@ -291,6 +291,12 @@ async fn sleep_for_ever() {
 }
 
 #[tokio::test]
+async fn waiting_for_nothing() {
+    let abuse = Abuse::new("idler", &json!({})).await;
+    abuse.ends("for-nothing", ErrorCode::GuestStuck).await;
+}
+
+#[tokio::test]
 async fn a_million_pollables() {
     let abuse = Abuse::new("idler", &json!({})).await;
     abuse.ends("pollables", ErrorCode::TableLimit).await;
