@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint demo bench audit golden
+.PHONY: help setup build test lint demo bench fuzz audit golden
 
 CARGO ?= cargo
 PROFILE := ci
@@ -41,6 +41,9 @@ bench: setup ## Podium beside its peers; writes docs/benchmarks.md. ROWS="warm f
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --all-targets
 	tests/bench/peers/install.sh
 	$(TARGET)/$(PROFILE)/podium-bench $(or $(ROWS),--write)
+
+fuzz: ## Fuzzes what strangers send, RUNS=1000000 inputs a target; needs nightly and cargo-fuzz
+	scripts/fuzz.sh
 
 audit: ## Dependencies: bans, licences and sources
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny

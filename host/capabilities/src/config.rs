@@ -1,5 +1,7 @@
 //! `config`: the instance's configuration, which the agent reads.
 
+use serde_json::Value;
+
 use crate::error::CallError;
 use crate::state::value_at;
 use crate::turn::Turn;
@@ -11,7 +13,7 @@ impl Turn {
     /// `POD-3014` for an invalid pointer.
     pub fn config_get(&self, pointer: &str) -> Result<Option<String>, CallError> {
         self.check_open()?;
-        value_at(&self.spec().config, pointer)
+        Ok(value_at(&self.spec().config, pointer)?.map(Value::to_string))
     }
 
     /// The revision, from 1.

@@ -14,12 +14,15 @@ use crate::error::CallError;
 use crate::limits::{PATCH_OPERATIONS_MAX, STATE_DEPTH_MAX};
 use crate::turn::Turn;
 
-/// The value at a JSON Pointer as JSON text.
-pub(crate) fn value_at(document: &Value, pointer: &str) -> Result<Option<String>, CallError> {
+/// The value at a JSON Pointer, none when nothing is there.
+///
+/// # Errors
+/// `POD-3014` for an invalid pointer.
+pub fn value_at<'a>(document: &'a Value, pointer: &str) -> Result<Option<&'a Value>, CallError> {
     if let Err(error) = jsonptr::Pointer::parse(pointer) {
         return Err(CallError::refused(ErrorCode::InvalidPointer, format!("not a JSON Pointer: {error}")));
     }
-    Ok(document.pointer(pointer).map(Value::to_string))
+    Ok(document.pointer(pointer))
 }
 
 impl Turn {
@@ -30,7 +33,7 @@ impl Turn {
     pub fn state_get(&self, pointer: &str) -> Result<Option<String>, CallError> {
         // Rendered outside the lock: a large document takes its time.
         let state = self.with_work(|work| Ok(Arc::clone(work.state.root())))?;
-        value_at(&state, pointer)
+        Ok(value_at(&state, pointer)?.map(Value::to_string))
     }
 
     /// Applies a JSON Patch, given as JSON text, whole or not at all, and answers the new version.

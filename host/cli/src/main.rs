@@ -7,6 +7,7 @@ mod build;
 mod chat;
 mod client;
 mod commands;
+mod compiler;
 mod dev;
 mod exit;
 mod output;
@@ -17,16 +18,13 @@ mod top;
 
 use std::process::ExitCode;
 
-/// The word by which a host calls its own binary to compile one component.
-const COMPILE: &str = "compile-component";
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // A host calls itself to compile: before anything else, and not a command of anyone's.
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|word| word == COMPILE) {
+    if arguments.next().is_some_and(|word| word == compiler::COMPILE) {
         return podium_coordinator::compile_stdin(arguments);
     }
     let cli = match args::parse(std::env::args_os()) {

@@ -28,6 +28,9 @@ pub enum RegistryError {
     /// A component that is truncated, damaged, or uses features that no host of ours has.
     #[error("the component is not valid")]
     InvalidComponent(#[source] wasmparser::BinaryReaderError),
+    /// A component that ends within what it nests.
+    #[error("the component is not valid: it ends before the end of a nested module or component")]
+    Truncated,
     /// The manifest section cannot be taken.
     #[error("the component's manifest is not valid")]
     InvalidManifest(#[source] InvalidManifest),
@@ -85,7 +88,7 @@ impl RegistryError {
             Self::TooLarge => ErrorCode::ComponentTooLarge,
             Self::NotAComponent => ErrorCode::NotAComponent,
             Self::CoreModule => ErrorCode::CoreModule,
-            Self::InvalidComponent(_) => ErrorCode::InvalidComponent,
+            Self::InvalidComponent(_) | Self::Truncated => ErrorCode::InvalidComponent,
             Self::InvalidManifest(_) | Self::ManyManifests => ErrorCode::InvalidManifest,
             Self::VersionExists(_) => ErrorCode::VersionExists,
             Self::NotFound(_) => ErrorCode::DeploymentNotFound,

@@ -28,7 +28,10 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM3
 const MAGIC: &[u8; 4] = b"\0asm";
 
 /// Checks a whole component and reads its manifest.
-pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, RegistryError> {
+///
+/// # Errors
+/// Those of [`crate::Upload::inspect`].
+pub fn inspect(bytes: &[u8]) -> Result<Inspected, RegistryError> {
     check_kind(bytes)?;
     Validator::new_with_features(FEATURES).validate_all(bytes).map_err(RegistryError::InvalidComponent)?;
     Ok(Inspected { manifest: manifest(bytes)? })
@@ -54,7 +57,13 @@ fn manifest(bytes: &[u8]) -> Result<Option<Manifest>, RegistryError> {
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(RegistryError::InvalidComponent)? {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
+                // The validator takes the end of the bytes for the end of what is nested, though it was said to be longer.
+                if unchecked_range.end > bytes.len() {
+                    return Err(RegistryError::Truncated);
+                }
+                depth += 1;
+            }
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
                 if found.is_some() {
@@ -116,6 +125,16 @@ mod tests {
             assert_eq!(inspect(&outer).expect("valid").manifest, None);
             outer.extend(custom_section(SECTION, json.as_bytes()));
             assert!(inspect(&outer).expect("valid").manifest.is_some());
+        }
+    }
+
+    #[test]
+    fn a_nested_module_or_component_that_is_cut_short_is_refused() {
+        for (id, version) in [(4_u8, [0x0d, 0, 1, 0]), (1, [1, 0, 0, 0])] {
+            let inner = [b"\0asm".as_slice(), &version].concat();
+            let nested = |size: u8| [component(&[]).as_slice(), &[id, size], &inner].concat();
+            assert_eq!(code(&nested(8)), None);
+            assert_eq!(code(&nested(31)), Some(ErrorCode::InvalidComponent), "bytes behind it would be its own");
         }
     }
 

@@ -16,6 +16,6 @@ mod stage;
 mod testing;
 
 pub use error::RegistryError;
-pub use inspect::Inspected;
+pub use inspect::{Inspected, inspect};
 pub use registry::{Published, Registry, digest_of};
 pub use stage::{COMPONENT_BYTES_MAX, Staged, Upload};

@@ -109,7 +109,7 @@ impl Upload {
     /// Checks that it is a valid component and reads its manifest.
     ///
     /// # Errors
-    /// [`RegistryError::NotAComponent`], [`RegistryError::CoreModule`], [`RegistryError::InvalidComponent`],
+    /// [`RegistryError::NotAComponent`], [`RegistryError::CoreModule`], [`RegistryError::InvalidComponent`], [`RegistryError::Truncated`],
     /// [`RegistryError::InvalidManifest`], [`RegistryError::ManyManifests`].
     pub fn inspect(&self) -> Result<Inspected, RegistryError> {
         inspect(&self.bytes()?)

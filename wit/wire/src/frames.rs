@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::asks::{GivenAnswer, GivenDecision};
+use crate::codes::ErrorCode;
 use crate::error::WireError;
 use crate::ids::InstanceId;
 use crate::message::MessageContent;
@@ -135,6 +136,34 @@ pub enum ClientFrame {
     },
 }
 
+impl ClientFrame {
+    /// The values of `type`.
+    const KNOWN: [&str; 7] = ["process_message", "steer", "interrupt", "answer", "approve", "subscribe", "ping"];
+
+    /// Reads a frame's text.
+    ///
+    /// # Errors
+    /// `POD-1007` for what is not JSON or has another shape, `POD-1008` for a type that there is not.
+    pub fn read(text: &str) -> Result<Self, WireError> {
+        serde_json::from_str(text).map_err(|error| {
+            #[derive(Deserialize)]
+            struct Tag {
+                r#type: String,
+            }
+            match serde_json::from_str::<Tag>(text) {
+                Ok(tag) if !Self::KNOWN.contains(&tag.r#type.as_str()) => {
+                    let shown: String = tag.r#type.chars().take(64).collect();
+                    WireError::new(
+                        ErrorCode::UnknownFrameType,
+                        format!("there is no frame type `{}`", shown.escape_debug()),
+                    )
+                }
+                _ => WireError::new(ErrorCode::InvalidJson, format!("the frame is not as expected: {error}")),
+            }
+        })
+    }
+}
+
 /// Where a subscription begins (TURN.md §4).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -192,5 +221,26 @@ impl CloseCode {
             CloseCode::Slow => "slow",
             CloseCode::Unauthorized => "unauthorized",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_told_apart() {
+        for (text, code) in [
+            ("{", ErrorCode::InvalidJson),
+            ("[]", ErrorCode::InvalidJson),
+            (r#"{"type":"dance"}"#, ErrorCode::UnknownFrameType),
+            (r#"{"type":"ping","x":1}"#, ErrorCode::InvalidJson),
+            (r#"{"type":"process_message"}"#, ErrorCode::InvalidJson),
+        ] {
+            let error = ClientFrame::read(text).expect_err(text);
+            assert_eq!(error.known_code(), Some(code), "{text}");
+        }
+        assert!(ClientFrame::read(r#"{"type":"process_message","content":{"text":"hi"}}"#).is_ok());
+        assert!(ClientFrame::read(r#"{"type":"interrupt"}"#).is_ok());
     }
 }

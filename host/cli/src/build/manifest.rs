@@ -44,13 +44,15 @@ pub(crate) enum ManifestError {
         #[source]
         source: InvalidManifest,
     },
-    /// A TOML date, which JSON does not have.
-    #[error("{}: `config` holds a date at `{key}`; write it as a string", .path.display())]
-    Date {
+    /// A TOML date, `inf` or `nan`, which JSON does not have.
+    #[error("{}: `config` holds {what} at `{key}`; write it as a string", .path.display())]
+    NotJson {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
+        /// What it is.
+        what: &'static str,
     },
     /// Another lane than `wasm`.
     #[error("{}: `lane` is `process`; only agents of lane `wasm` are built", .path.display())]
@@ -77,7 +79,7 @@ pub(super) fn read(folder: &Path) -> Result<Manifest, ManifestError> {
     parse(&text, &path)
 }
 
-fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> {
+pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> {
     let path = path.to_owned();
     let not_toml = |source| ManifestError::Toml { path: path.clone(), source: Box::new(source) };
     let manifest: Manifest = toml::from_str(text).map_err(not_toml)?;
@@ -85,20 +87,25 @@ fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> {
         return Err(ManifestError::Lane { path });
     }
     let table: toml::Table = toml::from_str(text).map_err(not_toml)?;
-    if let Some(key) = table.get("config").and_then(|config| date(config, "config")) {
-        return Err(ManifestError::Date { path, key });
+    if let Some((key, what)) = table.get("config").and_then(|config| not_json(config, "config")) {
+        return Err(ManifestError::NotJson { path, key, what });
     }
-    manifest.check().map_err(|source| ManifestError::Invalid { path, source })
+    // As the host reads it from the component: it takes less nesting than TOML, and the JSON may be longer.
+    let section = serde_json::to_vec(&manifest).map_err(InvalidManifest::Json);
+    section
+        .and_then(|section| Manifest::from_section(&section))
+        .map_err(|source| ManifestError::Invalid { path, source })
 }
 
-/// The first date in a value, by its dotted key.
-fn date(value: &toml::Value, key: &str) -> Option<String> {
+/// The first value that JSON does not have, by its dotted key.
+fn not_json(value: &toml::Value, key: &str) -> Option<(String, &'static str)> {
     match value {
-        toml::Value::Datetime(_) => Some(key.to_owned()),
+        toml::Value::Datetime(_) => Some((key.to_owned(), "a date")),
+        toml::Value::Float(number) if !number.is_finite() => Some((key.to_owned(), "`inf` or `nan`")),
         toml::Value::Array(list) => {
-            list.iter().enumerate().find_map(|(index, value)| date(value, &format!("{key}[{index}]")))
+            list.iter().enumerate().find_map(|(index, value)| not_json(value, &format!("{key}[{index}]")))
         }
-        toml::Value::Table(table) => table.iter().find_map(|(name, value)| date(value, &format!("{key}.{name}"))),
+        toml::Value::Table(table) => table.iter().find_map(|(name, value)| not_json(value, &format!("{key}.{name}"))),
         _ => None,
     }
 }
@@ -153,6 +160,19 @@ mod tests {
         assert!(refused(&format!("{head}retry = 11\n")).contains("`retry` is 11"));
         assert!(refused(&format!("{head}lane = \"process\"\n")).contains("lane"));
         assert!(refused(&format!("{head}[config]\nat = [2026-01-01]\n")).contains("`config.at[0]`"));
+        assert!(refused(&format!("{head}[config]\nat = {{ x = -inf }}\n")).contains("`inf` or `nan` at `config.at.x`"));
+    }
+
+    #[test]
+    fn what_the_host_would_not_read_is_not_built() {
+        // Both limits of nesting are libraries': TOML's holds for one key, JSON's for the whole.
+        let dotted = vec!["a"; 70].join(".");
+        let deep = format!("type = \"notes\"\nversion = \"1.0.0\"\n[config.{dotted}]\n{dotted} = 1\n");
+        assert!(refused(&deep).contains("recursion limit"), "{}", refused(&deep));
+        // Each quote is two bytes as JSON.
+        let head = "type = \"notes\"\nversion = \"1.0.0\"\n";
+        let long = format!("{head}[config]\na = '{}'\n", "\"".repeat(MANIFEST_BYTES_MAX * 3 / 4));
+        assert!(refused(&long).contains("bytes"), "{}", refused(&long));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use podium_coordinator::{
-    COMPILE_CPU_DEFAULT, Compiler, CompilerProcess, HostError, Options, ServeError, WARM_BYTES_DEFAULT,
-    WARM_GUESTS_DEFAULT, WARM_IDLE_DEFAULT, WarmBudget,
+    COMPILE_CPU_DEFAULT, HostError, Options, ServeError, WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WARM_IDLE_DEFAULT,
+    WarmBudget,
 };
 use podium_kit::listen::ListenError;
 use podium_kit::otlp::{self, Exporting};
@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
+use crate::compiler;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, note};
 
@@ -129,8 +130,8 @@ impl Up {
             let terminate = signal(SignalKind::terminate()).map_err(signals)?;
             let ready = |address| said(&output, format, address, &data);
             let stop = stopped(format, interrupt, terminate);
-            let options = self.warm.options();
-            match podium_coordinator::serve(&data, self.listen, self.compiler(), stop, ready, options).await {
+            let (options, compiler) = (self.warm.options(), compiler::own(Duration::from_secs(self.compile_limit)));
+            match podium_coordinator::serve(&data, self.listen, compiler, stop, ready, options).await {
                 Ok(true) => Ok(()),
                 Ok(false) => {
                     tell(format, "some turns did not end in time; they run again at the next start");
@@ -165,20 +166,6 @@ fn logged(failure: Failure, output: &Output) -> Failure {
         drop(output.json(&ErrorBody { error: *error }));
     }
     Failure::Said(exit)
-}
-
-/// This very binary, even when its file has been replaced since.
-const OWN_PROGRAM: &str = "/proc/self/exe";
-
-impl Up {
-    /// Components are compiled by this binary in another process, which can be bounded and killed.
-    fn compiler(&self) -> Compiler {
-        Compiler::Process(CompilerProcess {
-            program: OWN_PROGRAM.into(),
-            argument: crate::COMPILE.into(),
-            cpu: Duration::from_secs(self.compile_limit),
-        })
-    }
 }
 
 /// Says where the host is. Whoever started it and does not read stdout does not stop it.

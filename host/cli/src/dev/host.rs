@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::commands::up;
+use crate::compiler;
 use crate::exit::Failure;
 use crate::output::note;
 
@@ -34,7 +35,8 @@ impl Host {
                 // Nobody waits for it only when the command has ended.
                 let _ = ready.send(address);
             };
-            podium_coordinator::serve(&folder, any, stop, ready, Options::default()).await
+            let compiler = compiler::own(podium_coordinator::COMPILE_CPU_DEFAULT);
+            podium_coordinator::serve(&folder, any, compiler, stop, ready, Options::default()).await
         });
         let internal = || Failure::new(ErrorCode::Internal, "the host did not start");
         tokio::select! {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use podium_capabilities::state::value_at;
 use podium_kit::HttpError;
 use podium_wire::ErrorCode;
 use podium_wire::rest::StateDocument;
@@ -27,10 +28,10 @@ pub(super) async fn read(
     Instance(id): Instance,
     Query(query): Query<StateQuery>,
 ) -> Result<Json<StateDocument>, HttpError> {
-    if !query.pointer.is_empty() && !query.pointer.starts_with('/') {
-        return Err(HttpError::new(ErrorCode::InvalidPointer, "the pointer does not start with `/`"));
-    }
     let view = parts.instances.ask(&parts, id, Command::State).await?;
-    let state = view.state.pointer(&query.pointer).cloned().unwrap_or(Value::Null);
+    let state = value_at(&view.state, &query.pointer)
+        .map_err(|error| HttpError::new(ErrorCode::InvalidPointer, error.to_string()))?
+        .cloned()
+        .unwrap_or(Value::Null);
     Ok(Json(StateDocument { version: view.version, cut: view.cut, state }))
 }

@@ -144,7 +144,7 @@ impl Connection {
         if text.len() > FRAME_BYTES_MAX {
             return Err(self.too_big(socket).await);
         }
-        match read(&text) {
+        match ClientFrame::read(&text) {
             Ok(ClientFrame::ProcessMessage { id, content }) => {
                 match incoming(&self.parts, id, content, "ws", spans::accept(None)) {
                     Ok(message) => {
@@ -233,27 +233,6 @@ fn was_seen(row: &Update, seen: Option<&(String, u32, u64)>) -> bool {
     })
 }
 
-/// Reads a frame, telling apart what is not JSON, what is of no known type, and what has another shape.
-fn read(text: &str) -> Result<ClientFrame, WireError> {
-    serde_json::from_str(text).map_err(|error| {
-        #[derive(serde::Deserialize)]
-        struct Tag {
-            r#type: String,
-        }
-        const KNOWN: [&str; 7] = ["process_message", "steer", "interrupt", "answer", "approve", "subscribe", "ping"];
-        match serde_json::from_str::<Tag>(text) {
-            Ok(tag) if !KNOWN.contains(&tag.r#type.as_str()) => {
-                let shown: String = tag.r#type.chars().take(64).collect();
-                WireError::new(
-                    ErrorCode::UnknownFrameType,
-                    format!("there is no frame type `{}`", shown.escape_debug()),
-                )
-            }
-            _ => WireError::new(ErrorCode::InvalidJson, format!("the frame is not as expected: {error}")),
-        }
-    })
-}
-
 async fn write(socket: &mut WebSocket, frames: Vec<Utf8Bytes>) -> Result<(), End> {
     if frames.is_empty() {
         return Ok(());
@@ -275,25 +254,4 @@ async fn write(socket: &mut WebSocket, frames: Vec<Utf8Bytes>) -> Result<(), End
 fn is_too_big(error: &axum::Error) -> bool {
     // axum hides tungstenite's type; its text tells capacity from the rest.
     error.to_string().contains("too long")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_told_apart() {
-        for (text, code) in [
-            ("{", ErrorCode::InvalidJson),
-            ("[]", ErrorCode::InvalidJson),
-            (r#"{"type":"dance"}"#, ErrorCode::UnknownFrameType),
-            (r#"{"type":"ping","x":1}"#, ErrorCode::InvalidJson),
-            (r#"{"type":"process_message"}"#, ErrorCode::InvalidJson),
-        ] {
-            let error = read(text).expect_err(text);
-            assert_eq!(error.known_code(), Some(code), "{text}");
-        }
-        assert!(read(r#"{"type":"process_message","content":{"text":"hi"}}"#).is_ok());
-        assert!(read(r#"{"type":"interrupt"}"#).is_ok());
-    }
 }

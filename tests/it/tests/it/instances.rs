@@ -103,6 +103,8 @@ async fn the_state_is_read_at_a_pointer() {
     assert_eq!(read("/items/0").await, json!("first"));
     assert_eq!(read("/nowhere").await, json!(null));
     at("values").await.refused(ErrorCode::InvalidPointer);
+    // `~` stands before 0 or 1 only.
+    at("/values/~2").await.refused(ErrorCode::InvalidPointer);
 }
 
 #[tokio::test]
