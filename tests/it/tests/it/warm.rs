@@ -20,6 +20,8 @@ enum Step {
     Ask(&'static str),
     /// A message whose turn is interrupted once it waits.
     Interrupt(&'static str),
+    /// A message whose turn asks a person, and what that one says.
+    Answer(&'static str, &'static str),
     /// A new configuration.
     Config(&'static str),
     /// A file written from outside.
@@ -30,7 +32,7 @@ enum Step {
     Kill(&'static str),
 }
 
-use Step::{Ask, Config, Interrupt, Kill, Put, StopStart};
+use Step::{Answer, Ask, Config, Interrupt, Kill, Put, StopStart};
 
 /// What must be the same fresh and warm.
 const CASES: &[(&str, &[Step])] = &[
@@ -45,6 +47,8 @@ const CASES: &[(&str, &[Step])] = &[
     ("waiting limit", &[Ask("push x"), Ask("sleep 60000"), Ask("push y")]),
     ("timers", &[Ask("sleep 5"), Ask("block 5"), Ask("sleep 5"), Ask("block 5"), Ask("state")]),
     ("interrupt", &[Ask("push x"), Interrupt("sleep 60000"), Ask("push y"), Interrupt("block 60000"), Ask("state")]),
+    ("questions", &[Answer("ask env", "the moon"), Ask("takeback env"), Answer("ask env", "home"), Ask("state")]),
+    ("a question nobody answers", &[Ask("push x"), Interrupt("ask env"), Answer("ask env", "home"), Ask("state")]),
     (
         "configuration",
         &[
@@ -95,6 +99,16 @@ async fn step(host: Host, id: InstanceId, n: usize, step: Step) -> (Host, Value)
             client.post_message(id, &message, text).await;
             waits(&client, id).await;
             assert_eq!(client.post(&format!("/api/v1/instances/{id}/interrupt")).await.status, 202);
+            json!(client.ask_as(id, &message, text).await)
+        }
+        Answer(text, said) => {
+            client.post_message(id, &message, text).await;
+            let ask = eventually("a question", async || {
+                let asks = client.get(&format!("/agent/{id}/asks")).await.json();
+                asks["asks"][0]["request_id"].as_str().map(str::to_owned)
+            });
+            let given = json!({"request_id": ask.await, "answer": {"text": said}});
+            assert_eq!(client.post_json(&format!("/agent/{id}/answer"), &given).await.status, 204);
             json!(client.ask_as(id, &message, text).await)
         }
         Config(text) => {
@@ -231,6 +245,64 @@ async fn whatever_else_happens_to_the_instance_drops_it() {
     warm().await;
     client.reply(id, "outlive").await;
     assert_eq!(client.reply(id, "count").await, "1", "after a turn that left a task behind");
+}
+
+#[tokio::test]
+async fn other_code_never_runs_in_it() {
+    let host = Host::start().await;
+    let client = host.client();
+    let warm = |agent: &str, version: &str| {
+        component::with_manifest(&agents::component(agent), |manifest| {
+            manifest["keep_warm"] = true.into();
+            manifest["version"] = version.into();
+        })
+    };
+    for (agent, name, version) in [
+        ("keeper", "keeper", "1.0.0"),
+        ("keeper", "keeper", "2.0.0"),
+        ("probe", "probe", "1.0.0"),
+        ("successor", "probe", "2.0.0"),
+    ] {
+        assert_eq!(client.deploy(warm(agent, version), Some(name), Some(version)).await.status, 201);
+    }
+    let upgrade = async |id: InstanceId| {
+        let path = format!("/api/v1/instances/{id}/upgrade?wait=60s");
+        let _: Value = client.post_json(&path, &json!({"version": "2.0.0"})).await.with(200);
+    };
+    // Without `migrate`: the cut is not the guest's own.
+    let id = client.instance("keeper:1.0.0").await;
+    assert_eq!([client.reply(id, "count").await, client.reply(id, "count").await], ["1", "2"]);
+    upgrade(id).await;
+    assert_eq!([client.reply(id, "count").await, client.reply(id, "count").await], ["1", "2"]);
+    // With it: `migrate` runs in a guest of the new code, which is kept.
+    let id = client.instance("probe:1.0.0").await;
+    client.reply(id, "set a 1").await;
+    upgrade(id).await;
+    assert_eq!(client.reply(id, "get a").await, "1");
+    let data = host.kill();
+    let databases = Databases::open(&data.path(), id);
+    databases.check();
+    let began: Vec<String> =
+        databases.turns().into_iter().map(|turn| format!("{} {}", turn.kind, turn.began)).collect();
+    assert_eq!(began, ["init fresh", "message warm", "upgrade fresh", "message warm"]);
+}
+
+#[tokio::test]
+async fn a_warm_guest_is_steered_like_a_fresh_one() {
+    let host = Host::start().await;
+    let client = host.client();
+    let warm = component::with_manifest(&agents::component("steered"), |manifest| manifest["keep_warm"] = true.into());
+    assert_eq!(client.deploy(warm, None, None).await.status, 201);
+    let id = client.instance("steered").await;
+    for n in 0..4 {
+        let message = format!("m-{n}");
+        client.post_message(id, &message, "one").await;
+        waits(&client, id).await;
+        let steer = json!({"id": format!("s-{n}"), "content": {"text": format!("hand {n}")}});
+        assert_eq!(client.post_json(&format!("/api/v1/instances/{id}/steer"), &steer).await.status, 202);
+        assert_eq!(client.ask_as(id, &message, "one").await.text, Some(format!("one: hand {n}")));
+    }
+    assert!(figure(&client, "podium_warm_turns_total").await >= 3);
 }
 
 #[tokio::test]
