@@ -153,6 +153,9 @@ impl GuestState {
         self.memory.limit = parts.limits.memory_bytes;
         self.meter = parts.meter;
         self.stop = parts.stop;
+        // An operation on files that the turn before has opened may still wake the guest.
+        parts.uses_files.fetch_or(self.uses_files.load(Ordering::Acquire), Ordering::AcqRel);
+        self.uses_files = parts.uses_files;
         self.turn = parts.turn;
     }
 

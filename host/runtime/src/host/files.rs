@@ -34,8 +34,7 @@ impl GuestState {
             return Err(LimitReached::Handles(self.open_handles));
         }
         let Some(workspace) = &mut self.workspace else { return Ok(()) };
-        let descriptors = open.saturating_sub(workspace.unopened() as u64);
-        if workspace.hold(descriptors) { Ok(()) } else { Err(LimitReached::HostHandles(workspace.part())) }
+        if workspace.hold(&mut self.table) { Ok(()) } else { Err(LimitReached::HostHandles(workspace.part())) }
     }
 }
 
@@ -49,12 +48,18 @@ fn lowered<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> 
     },))
 }
 
-/// Puts calls that count what is open, and one that opens nothing, before the engine's, which must be linked already: every call that adds an entry
-/// which holds a descriptor, or the names of a whole folder, in the host's memory.
+/// Puts calls that count what is open, and two that open nothing, before the engine's, which must be linked already: every
+/// call that adds an entry which holds a descriptor, or the names of a whole folder, in the host's memory.
 pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
-    // Asked of each preopen before the agent's first line; the answer needs no folder.
+    // Asked of each preopen before the agent's first line; the answers are the same for any folder.
+    types.func_wrap_async(
+        "[method]descriptor.get-flags",
+        |mut store: StoreContextMut<'_, GuestState>, (of,): (Resource<Descriptor>,)| {
+            Box::new(async move { lowered(store.data_mut().files().get_flags(of).await) })
+        },
+    )?;
     types.func_wrap_async(
         "[method]descriptor.get-type",
         |mut store: StoreContextMut<'_, GuestState>, (of,): (Resource<Descriptor>,)| {
@@ -88,6 +93,9 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
         |mut store: StoreContextMut<'_, GuestState>, (file, offset): (Resource<Descriptor>, u64)| {
             let state = store.data_mut();
             let stream = state.used_files().read_via_stream(file, offset);
+            if let (Ok(stream), Some(workspace)) = (&stream, &mut state.workspace) {
+                workspace.streams_a_file(stream.rep());
+            }
             state.check_open_files()?;
             lowered(stream)
         },
@@ -97,6 +105,9 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
         |mut store: StoreContextMut<'_, GuestState>, (file, offset): (Resource<Descriptor>, u64)| {
             let state = store.data_mut();
             let stream = state.used_files().write_via_stream(file, offset);
+            if let (Ok(stream), Some(workspace)) = (&stream, &mut state.workspace) {
+                workspace.streams_a_file(stream.rep());
+            }
             state.check_open_files()?;
             lowered(stream)
         },
@@ -106,6 +117,9 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
         |mut store: StoreContextMut<'_, GuestState>, (file,): (Resource<Descriptor>,)| {
             let state = store.data_mut();
             let stream = state.used_files().append_via_stream(file);
+            if let (Ok(stream), Some(workspace)) = (&stream, &mut state.workspace) {
+                workspace.streams_a_file(stream.rep());
+            }
             state.check_open_files()?;
             lowered(stream)
         },

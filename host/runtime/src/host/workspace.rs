@@ -15,6 +15,7 @@ use podium_kit::descriptors::{Held, Part};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtx};
 use wasmtime_wasi::{FsPerms, WasiCtx};
+use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
 
 /// A file system with `/workspace`, which is a folder that is gone. Made once, cloned for each guest.
 #[derive(Clone)]
@@ -58,6 +59,8 @@ pub(crate) struct Workspace {
     /// Handles that still stand on the folder that is gone.
     unopened: Vec<u32>,
     opened: Option<Arc<File>>,
+    /// Streams of files that the guest held when it was last counted.
+    streams: Vec<u32>,
     /// The guest's share of the host's descriptors.
     held: Held,
 }
@@ -65,7 +68,7 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// That of a turn, not opened.
     pub(crate) fn new(path: PathBuf, descriptors: &Part) -> Self {
-        Self { path, unopened: Vec::new(), opened: None, held: descriptors.hold_nothing() }
+        Self { path, unopened: Vec::new(), opened: None, streams: Vec::new(), held: descriptors.hold_nothing() }
     }
 
     /// A handle that the guest was given.
@@ -73,9 +76,12 @@ impl Workspace {
         self.unopened.push(handle.rep());
     }
 
-    /// Handles that cost no descriptor yet.
-    pub(crate) fn unopened(&self) -> usize {
-        self.unopened.len()
+    /// A stream that the guest got of a file: it keeps the file open when the handle is gone.
+    pub(crate) fn streams_a_file(&mut self, stream: u32) {
+        // A number comes again when its stream is gone.
+        if !self.streams.contains(&stream) {
+            self.streams.push(stream);
+        }
     }
 
     /// Whether the guest is about to use a handle for the first time.
@@ -99,9 +105,15 @@ impl Workspace {
         Ok(())
     }
 
-    /// Counts this guest's open files in the host's part; false when that has not so many left.
-    pub(crate) fn hold(&mut self, open_files: u64) -> bool {
-        self.held.set(usize::try_from(open_files).unwrap_or(usize::MAX))
+    /// Counts what this guest keeps open in the host's part; false when that has not so many left. Its standard streams and
+    /// listings hold no descriptor.
+    pub(crate) fn hold(&mut self, table: &mut ResourceTable) -> bool {
+        self.streams.retain(|stream| {
+            table.get(&Resource::<DynInputStream>::new_borrow(*stream)).is_ok()
+                || table.get(&Resource::<DynOutputStream>::new_borrow(*stream)).is_ok()
+        });
+        let handles = table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count();
+        self.held.set(handles.saturating_sub(self.unopened.len()) + self.streams.len())
     }
 
     /// The most that all guests may hold.
