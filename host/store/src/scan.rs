@@ -72,10 +72,11 @@ fn finish_deletions(root: &Path, host: &HostDb) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the list agree with the folders. An instance that is listed and has no WAL was put to rest and is believed;
-/// every other one is opened.
+/// Makes the list agree with the folders. An instance that is listed as resting and has no WAL was put to rest and is
+/// believed; every other one is opened.
 fn rebuild(root: &Path, host: &HostDb, listed_is_known: bool) -> Result<usize, StoreError> {
     let listed: BTreeSet<InstanceId> = host.ids()?.into_iter().collect();
+    let active: BTreeSet<InstanceId> = host.unfinished()?.into_iter().collect();
     let found: BTreeSet<InstanceId> =
         names(&paths::instances(root))?.iter().filter_map(|name| name.parse().ok()).collect();
     host.database.transaction::<_, StoreError>(|_| {
@@ -84,7 +85,8 @@ fn rebuild(root: &Path, host: &HostDb, listed_is_known: bool) -> Result<usize, S
         }
         for id in &found {
             let wal = beside(&Paths::new(root, *id).messages_db(), "-wal");
-            if !(listed_is_known && listed.contains(id) && wal.symlink_metadata().is_err()) {
+            let listed_as_resting = listed_is_known && listed.contains(id) && !active.contains(id);
+            if !(listed_as_resting && wal.symlink_metadata().is_err()) {
                 look_into(root, host, *id)?;
             }
         }
