@@ -4,7 +4,7 @@
 
 use podium_capabilities::LimitReached;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime::component::{Linker, Resource, ResourceTable, ResourceType};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -53,6 +53,15 @@ fn lowered<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> 
 pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
+    // A handle that is given back was not used: some toolchains look at their preopens and drop them at once.
+    types.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, handle| {
+        let state = store.data_mut();
+        if let Some(workspace) = &mut state.workspace {
+            workspace.given_back(handle);
+        }
+        state.table.delete(Resource::<Descriptor>::new_own(handle))?;
+        Ok(())
+    })?;
     // Asked of each preopen before the agent's first line; the answers are the same for any folder.
     types.func_wrap_async(
         "[method]descriptor.get-flags",

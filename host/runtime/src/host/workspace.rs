@@ -76,6 +76,11 @@ impl Workspace {
         self.unopened.push(handle.rep());
     }
 
+    /// A handle that the guest has dropped; its number may come again as another one.
+    pub(crate) fn given_back(&mut self, handle: u32) {
+        self.unopened.retain(|unopened| *unopened != handle);
+    }
+
     /// A stream that the guest got of a file: it keeps the file open when the handle is gone.
     pub(crate) fn streams_a_file(&mut self, stream: u32) {
         // A number comes again when its stream is gone.
