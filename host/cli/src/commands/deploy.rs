@@ -12,8 +12,8 @@ use tokio_util::io::ReaderStream;
 
 use super::{Context, build, input};
 use crate::client::{Client, SLOW, block_on};
-use crate::exit::Failure;
-use crate::output::GOOD;
+use crate::exit::{Exit, Failure};
+use crate::output::{GOOD, note};
 use crate::progress::Progress;
 
 /// Bytes of the file that are read at once.
@@ -46,7 +46,17 @@ impl Deploy {
         let meta = std::fs::metadata(&self.source).map_err(|error| input::unreadable(&self.source, &error))?;
         let file = if meta.is_dir() { build::for_deploy(&self.source)? } else { self.source.clone() };
         // The token is read here: a host that was started just before the build has written it by now.
-        let deployed = block_on(upload(&context.client()?, &file, self.agent_type.as_ref(), self.version.as_ref()))?;
+        let client = context.client()?;
+        let deployed = block_on(async {
+            tokio::select! {
+                deployed = upload(&client, &file, self.agent_type.as_ref(), self.version.as_ref()) => deployed,
+                // The connection closes, and the server gives the deploy up.
+                Ok(()) = tokio::signal::ctrl_c() => {
+                    note("cancelled");
+                    Err(Failure::Said(Exit::Failed))
+                }
+            }
+        })?;
         if context.output.is_json() {
             return context.output.json(&deployed);
         }
