@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use podium_wire::limits::{LimitsInForce, LimitsRequest};
+use podium_wire::frames::FRAME_BYTES_MAX;
+use podium_wire::limits::{COMPONENT_BYTES_MAX, LimitsInForce, LimitsRequest};
 use podium_wire::{ErrorCode, WireError};
 
 use crate::ask;
@@ -58,6 +59,8 @@ pub const INBOX_CAP: u64 = 1_024;
 pub const CALLS_IN_FLIGHT_MAX: usize = 256;
 /// Entries of a guest's table of host resources: each is host memory.
 pub const RESOURCES_MAX: usize = 10_000;
+/// Elements of one table of the engine: the largest seen in a real component (C#, debug) are over 10,000.
+pub const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Bytes that one host call may copy into the host, as the engine counts them: a guest's list length is
 /// never trusted.
 pub const HOSTCALL_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -174,6 +177,12 @@ impl From<&Limits> for LimitsInForce {
             ask_options: wide(ask::ASK_OPTIONS_MAX),
             ask_bytes: wide(ask::ASK_BYTES_MAX),
             answer_bytes: wide(ask::ANSWER_BYTES_MAX),
+            table_elements: wide(TABLE_ELEMENTS_MAX),
+            steers_pending: wide(STEERS_PENDING_MAX),
+            steers: wide(STEERS_MAX),
+            steer_bytes: wide(STEER_BYTES_MAX),
+            frame_bytes: wide(FRAME_BYTES_MAX),
+            component_bytes: COMPONENT_BYTES_MAX,
         }
     }
 }
@@ -209,9 +218,15 @@ pub enum LimitReached {
     /// Open files and folders of all agents.
     #[error("the agents of this host hold all {0} open files that it has for them")]
     HostHandles(u64),
-    /// Host resources and engine tables.
-    #[error("the agent holds more host resources than it may")]
-    Table,
+    /// Entries of the guest's table of host resources.
+    #[error("the agent holds more than its {0} host resources")]
+    Resources(usize),
+    /// Elements of a table of the engine.
+    #[error("the agent grew a table beyond its {0} elements")]
+    TableElements(usize),
+    /// Timers, among the host calls that wait at once.
+    #[error("the agent set one more timer than the {0} calls that may wait at once")]
+    Timers(usize),
     /// Bytes of one host call.
     #[error("one call of the agent brought more than {0} bytes into the host")]
     HostCall(usize),
@@ -228,7 +243,7 @@ impl LimitReached {
             Self::Output(_) => ErrorCode::OutputLimit,
             Self::Updates(_) => ErrorCode::UpdatesLimit,
             Self::Handles(_) | Self::HostHandles(_) => ErrorCode::HandleLimit,
-            Self::Table => ErrorCode::TableLimit,
+            Self::Resources(_) | Self::TableElements(_) | Self::Timers(_) => ErrorCode::TableLimit,
             Self::HostCall(_) => ErrorCode::HostCallLimit,
         }
     }
@@ -257,61 +272,124 @@ mod tests {
     }
 
     #[test]
-    fn the_guide_has_these_numbers_and_no_others() {
+    fn the_guide_and_the_host_show_these_numbers_and_no_others() {
         let guide = include_str!("../../../docs/guide/limits.md");
-        let settable = [
-            ("memory_bytes", MEMORY_BYTES_DEFAULT, MEMORY_BYTES_CAP),
-            ("cpu_ms", millis(CPU_DEFAULT), millis(CPU_CAP)),
-            ("wall_ms", millis(WALL_DEFAULT), millis(WALL_CAP)),
-            ("wait_ms", millis(WAIT_DEFAULT), millis(WAIT_CAP)),
-            ("output_bytes", OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_CAP),
-            ("updates", UPDATES_DEFAULT, UPDATES_CAP),
-            ("state_bytes", STATE_BYTES_DEFAULT, STATE_BYTES_CAP),
-            ("open_handles", OPEN_HANDLES_DEFAULT, OPEN_HANDLES_CAP),
-            ("inbox", INBOX_DEFAULT, INBOX_CAP),
-        ];
         let fixed = [
-            ("depth of the state", STATE_DEPTH_MAX as u64),
-            ("operations of a patch", PATCH_OPERATIONS_MAX as u64),
-            ("host calls that wait at once", CALLS_IN_FLIGHT_MAX as u64),
-            ("host resources held", RESOURCES_MAX as u64),
-            ("bytes of one host call", HOSTCALL_BYTES_MAX as u64),
-            ("log of a turn, bytes", LOG_BYTES_MAX),
-            ("steers of a turn that wait", STEERS_PENDING_MAX as u64),
-            ("steers of a turn", STEERS_MAX as u64),
-            ("bytes of a turn's steers", STEER_BYTES_MAX as u64),
-            ("questions open at once", ask::OPEN_ASKS_MAX as u64),
-            ("options of a question", ask::ASK_OPTIONS_MAX as u64),
-            ("bytes of a question", ask::ASK_BYTES_MAX as u64),
-            ("bytes of an answer", ask::ANSWER_BYTES_MAX as u64),
+            ("state_depth", "depth of the state", STATE_DEPTH_MAX as u64),
+            ("patch_operations", "operations of a patch", PATCH_OPERATIONS_MAX as u64),
+            ("calls_in_flight", "host calls that wait at once", CALLS_IN_FLIGHT_MAX as u64),
+            ("resources", "host resources held", RESOURCES_MAX as u64),
+            ("table_elements", "elements of a table of the engine", TABLE_ELEMENTS_MAX as u64),
+            ("call_bytes", "bytes of one host call", HOSTCALL_BYTES_MAX as u64),
+            ("log_bytes", "log of a turn, bytes", LOG_BYTES_MAX),
+            ("steers_pending", "steers of a turn that wait", STEERS_PENDING_MAX as u64),
+            ("steers", "steers of a turn", STEERS_MAX as u64),
+            ("steer_bytes", "bytes of a turn's steers", STEER_BYTES_MAX as u64),
+            ("open_asks", "questions open at once", ask::OPEN_ASKS_MAX as u64),
+            ("ask_options", "options of a question", ask::ASK_OPTIONS_MAX as u64),
+            ("ask_bytes", "bytes of a question", ask::ASK_BYTES_MAX as u64),
+            ("answer_bytes", "bytes of an answer", ask::ANSWER_BYTES_MAX as u64),
+            ("frame_bytes", "bytes of a message as it comes in", FRAME_BYTES_MAX as u64),
+            ("component_bytes", "bytes of a component", COMPONENT_BYTES_MAX),
         ];
-        let rows = settable
-            .iter()
-            .map(|(name, default, cap)| format!("| `{name}` | {} | {} | ", shown(*default), shown(*cap)));
-        let rows: Vec<String> =
-            rows.chain(fixed.iter().map(|(name, value)| format!("| {name} | {} | ", shown(*value)))).collect();
-        for row in &rows {
+        let own = SETTABLE.iter().map(|own| {
+            (own.name, own.default, format!("| `{}` | {} | {} | ", own.name, shown(own.default), shown(own.cap)))
+        });
+        let same = fixed.iter().map(|(key, row, value)| (*key, *value, format!("| {row} | {} | ", shown(*value))));
+        let all: Vec<_> = own.chain(same).collect();
+        for (_, _, row) in &all {
             assert!(guide.lines().any(|line| line.starts_with(row)), "docs/guide/limits.md has no row `{row}`");
         }
         // Each table has a line of titles and one of dashes besides.
-        assert_eq!(guide.lines().filter(|line| line.starts_with('|')).count(), rows.len() + 4);
+        assert_eq!(guide.lines().filter(|line| line.starts_with('|')).count(), all.len() + 4);
+        let in_force = serde_json::to_value(LimitsInForce::from(&Limits::default())).expect("is written");
+        let rows: serde_json::Map<_, _> =
+            all.iter().map(|(key, value, _)| ((*key).to_owned(), (*value).into())).collect();
+        assert_eq!(in_force, serde_json::Value::Object(rows));
     }
+
+    /// A limit of the manifest, with the numbers of DESIGN written out once more.
+    struct Settable {
+        name: &'static str,
+        default: u64,
+        cap: u64,
+        ask: fn(u64) -> LimitsRequest,
+        given: fn(&Limits) -> u64,
+    }
+
+    macro_rules! settable {
+        ($name:ident, $default:expr, $cap:expr, $given:expr) => {
+            Settable {
+                name: stringify!($name),
+                default: $default,
+                cap: $cap,
+                ask: |asked| LimitsRequest { $name: Some(asked), ..LimitsRequest::default() },
+                given: $given,
+            }
+        };
+    }
+
+    const SETTABLE: [Settable; 9] = [
+        settable!(memory_bytes, 64 << 20, 256 << 20, |limits| limits.memory_bytes),
+        settable!(cpu_ms, 10_000, 600_000, |limits| millis(limits.cpu)),
+        settable!(wall_ms, 60_000, 3_600_000, |limits| millis(limits.wall)),
+        settable!(wait_ms, 604_800_000, 7_776_000_000, |limits| millis(limits.wait)),
+        settable!(output_bytes, 4 << 20, 64 << 20, |limits| limits.output_bytes),
+        settable!(updates, 100_000, 1_000_000, |limits| limits.updates),
+        settable!(state_bytes, 1 << 20, 16 << 20, |limits| limits.state_bytes),
+        settable!(open_handles, 256, 4_096, |limits| limits.open_handles),
+        settable!(inbox, 64, 1_024, |limits| limits.inbox),
+    ];
 
     #[test]
     fn nothing_asked_is_the_default() {
         assert_eq!(Limits::resolve(&LimitsRequest::default()), Ok(Limits::default()));
+        for limit in &SETTABLE {
+            assert_eq!((limit.given)(&Limits::default()), limit.default, "{}", limit.name);
+        }
     }
 
     #[test]
     fn the_cap_is_given_one_more_and_zero_are_refused() {
-        let ask = |memory_bytes| LimitsRequest { memory_bytes: Some(memory_bytes), ..LimitsRequest::default() };
-        assert_eq!(Limits::resolve(&ask(MEMORY_BYTES_CAP)).map(|l| l.memory_bytes), Ok(MEMORY_BYTES_CAP));
-        for asked in [0, MEMORY_BYTES_CAP + 1, u64::MAX] {
-            let refused = Limits::resolve(&ask(asked));
-            assert_eq!(refused, Err(LimitError { name: "memory_bytes", asked, cap: MEMORY_BYTES_CAP }));
+        for Settable { name, cap, ask, given, .. } in &SETTABLE {
+            let cap = *cap;
+            for asked in [1, cap - 1, cap] {
+                let limits = Limits::resolve(&ask(asked)).expect("is given");
+                for other in &SETTABLE {
+                    let expected = if other.name == *name { asked } else { other.default };
+                    assert_eq!((other.given)(&limits), expected, "`{}` when `{name}` is asked for", other.name);
+                }
+                let in_force = serde_json::to_value(LimitsInForce::from(&limits)).expect("is written");
+                assert_eq!(in_force[name], given(&limits), "`{name}` as it is shown");
+            }
+            for asked in [0, cap + 1, u64::MAX] {
+                let refused = Limits::resolve(&ask(asked)).expect_err("is refused");
+                assert_eq!(refused, LimitError { name, asked, cap });
+                let said = format!("`limits.{name}` is {asked}; it must be from 1 to {cap}");
+                assert_eq!(refused.to_string(), said);
+            }
         }
-        let long = LimitsRequest { wall_ms: Some(3_600_001), ..LimitsRequest::default() };
-        let refused = Limits::resolve(&long).expect_err("over the cap").to_string();
-        assert_eq!(refused, "`limits.wall_ms` is 3600001; it must be from 1 to 3600000");
+    }
+
+    #[test]
+    fn each_limit_that_ends_a_turn_says_which_and_how_much() {
+        let all = [
+            (LimitReached::Memory(7), "memory_limit", "7 bytes of memory"),
+            (LimitReached::Cpu(Duration::from_secs(7)), "cpu_limit", "7000 ms of processor time"),
+            (LimitReached::Wall(Duration::from_secs(7)), "wall_limit", "took longer than its 7000 ms"),
+            (LimitReached::Wait(Duration::from_secs(7)), "wait_limit", "waited longer than its 7000 ms"),
+            (LimitReached::Output(7), "output_limit", "output is larger than its 7 bytes"),
+            (LimitReached::Updates(7), "updates_limit", "7 updates"),
+            (LimitReached::Handles(7), "handle_limit", "7 open files and folders"),
+            (LimitReached::HostHandles(7), "handle_limit", "all 7 open files"),
+            (LimitReached::Resources(7), "table_limit", "7 host resources"),
+            (LimitReached::TableElements(7), "table_limit", "7 elements"),
+            (LimitReached::Timers(7), "table_limit", "7 calls that may wait at once"),
+            (LimitReached::HostCall(7), "host_call_limit", "7 bytes into the host"),
+        ];
+        for (limit, code, said) in all {
+            assert_eq!(limit.code().name(), code);
+            assert!(limit.to_string().contains(said), "{limit}");
+        }
     }
 }

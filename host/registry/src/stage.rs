@@ -6,14 +6,12 @@ use std::fs::File;
 use std::io::Write;
 
 use podium_wire::Digest;
+pub use podium_wire::limits::COMPONENT_BYTES_MAX;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::RegistryError;
 use crate::folder::Folder;
 use crate::inspect::{Inspected, inspect};
-
-/// Most bytes of a component (DESIGN §4): it is held in memory once while it is checked and compiled.
-pub const COMPONENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A file in the staging folder, removed with the value unless it was moved away.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! Owns the reading of traps: which is a limit, which a stop, which the agent's own fault. The trace goes to the
 //! agent's log, never to a client.
 
-use podium_capabilities::limits::HOSTCALL_BYTES_MAX;
+use podium_capabilities::limits::{HOSTCALL_BYTES_MAX, RESOURCES_MAX};
 use podium_capabilities::{CallError, LimitReached, Turn};
 use podium_wire::rest::LogLevel;
 use podium_wire::{ErrorCode, WireError};
@@ -88,12 +88,12 @@ fn limit(error: &wasmtime::Error) -> Option<LimitReached> {
         return Some(*limit);
     }
     if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
-        return Some(LimitReached::Table);
+        return Some(LimitReached::Resources(RESOURCES_MAX));
     }
     // The engine keeps the types of these errors to itself; a story notices when their words change.
     let said = error.root_cause().to_string();
     if said.ends_with(HANDLES_EXHAUSTED) {
-        return Some(LimitReached::Table);
+        return Some(LimitReached::Resources(RESOURCES_MAX));
     }
     said.ends_with(FUEL_EXHAUSTED).then_some(LimitReached::HostCall(HOSTCALL_BYTES_MAX))
 }

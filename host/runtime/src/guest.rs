@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use podium_capabilities::limits::{HOSTCALL_BYTES_MAX, RESOURCES_MAX};
+use podium_capabilities::limits::{HOSTCALL_BYTES_MAX, RESOURCES_MAX, TABLE_ELEMENTS_MAX};
 use podium_capabilities::{LimitReached, Limits, Turn};
 use podium_kit::descriptors::Part;
 use wasmtime::component::{HasData, ResourceTable};
@@ -14,7 +14,6 @@ use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::engine::TABLE_ELEMENTS_MAX;
 use crate::gate::Gate;
 use crate::host::random::TurnRandom;
 use crate::host::stdio::Stdio;
@@ -208,6 +207,9 @@ impl ResourceLimiter for MemoryLimit {
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > TABLE_ELEMENTS_MAX { Err(LimitReached::Table.into()) } else { Ok(true) }
+        if desired > TABLE_ELEMENTS_MAX {
+            return Err(LimitReached::TableElements(TABLE_ELEMENTS_MAX).into());
+        }
+        Ok(true)
     }
 }

@@ -203,6 +203,21 @@ impl Client {
         self.get(&format!("/api/v1/instances/{id}/logs?limit=1000")).await.with(200)
     }
 
+    /// What the agent's log says of turns that failed: the host's own lines, each a code and a sentence.
+    pub async fn failures_in_log(&self, id: InstanceId) -> Vec<String> {
+        let page: LogPage = self.get(&format!("/api/v1/instances/{id}/logs?limit=1000&level=error")).await.with(200);
+        let own = page.lines.into_iter().filter(|line| line.module == "podium" && line.message.starts_with("POD-"));
+        own.map(|line| line.message).collect()
+    }
+
+    /// The last failed turn is in the agent's log, once, with what the client was told.
+    pub async fn failure_is_logged(&self, id: InstanceId, before: &[String], error: &WireError) {
+        let expected = format!("{}: {}", error.code, error.message);
+        let more = async || Some(self.failures_in_log(id).await).filter(|lines| lines.len() > before.len());
+        let lines = within(PATIENCE, "the failure in the log", more).await;
+        assert_eq!(lines[before.len()..], [expected]);
+    }
+
     /// Sends a message without waiting for its turn.
     pub async fn post_message(&self, id: InstanceId, message_id: &str, text: &str) -> MessageReceipt {
         let body = json!({"id": message_id, "content": {"text": text}});

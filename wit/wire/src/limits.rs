@@ -1,10 +1,13 @@
-//! The shape of an agent's limits. The numbers, with their reasons, are in podium-capabilities.
+//! The shape of an agent's limits. The numbers, with their reasons, are in podium-capabilities, but for what comes in from outside.
 //!
 //! All fields are optional here: what is absent takes the host's default; what is above the
 //! host's cap is refused at deploy, never lowered silently.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Largest component: it is held in memory once while it is checked and compiled, and Python's have some 20 MiB.
+pub const COMPONENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What an agent asks for in the `[limits]` table of agent.toml.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +71,8 @@ pub struct LimitsInForce {
     pub calls_in_flight: u64,
     /// Entries of the guest's table of host resources.
     pub resources: u64,
+    /// Elements of one table of the engine.
+    pub table_elements: u64,
     /// Bytes that one host call may bring.
     pub call_bytes: u64,
     /// Log of a turn, bytes.
@@ -80,4 +85,14 @@ pub struct LimitsInForce {
     pub ask_bytes: u64,
     /// An answer, bytes.
     pub answer_bytes: u64,
+    /// Steers of a turn that may wait at once.
+    pub steers_pending: u64,
+    /// Steers of a turn.
+    pub steers: u64,
+    /// All steers of a turn, bytes.
+    pub steer_bytes: u64,
+    /// A message as it comes in, bytes: one frame of a WebSocket, one body of a request.
+    pub frame_bytes: u64,
+    /// A component, bytes.
+    pub component_bytes: u64,
 }

@@ -7,6 +7,7 @@ use podium_capabilities::turn::{DurableUpdate, TurnOutput};
 use podium_runtime::TurnEnd;
 use podium_store::{CutKind, CutRequest, NewUpdate, Outcome, RowKind, TrialNote};
 use podium_wire::message::{Message, Role};
+use podium_wire::rest::LogLevel;
 use podium_wire::updates::{CutMade, StatusEvent, Update, UpdateBody};
 use podium_wire::{ErrorCode, WireError};
 use serde_json::Value;
@@ -140,6 +141,7 @@ impl Owner {
         } else {
             error
         };
+        attempt.turn.host_log(LogLevel::Error, &format!("{}: {}", error.code, error.message));
         let output = attempt.turn.fail(&error);
         let mut request = self.empty_cut(CutKind::Error);
         request.turn = Some(attempt.number);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use podium_store::{CutKind, CutRequest, NewRow, NewUpdate, Outcome, RowKind, TrialNote};
-use podium_wire::rest::{Description, Hook, UpgradeReceipt, UpgradeStatus};
+use podium_wire::rest::{Description, Hook, LogLevel, UpgradeReceipt, UpgradeStatus};
 use podium_wire::updates::{DeploymentChanged, DeploymentReason, StateDelta, StatusEvent, UpdateBody};
 use podium_wire::{DeploymentId, ErrorCode, InstanceId, WireError};
 use serde::{Deserialize, Serialize};
@@ -328,6 +328,7 @@ impl Owner {
 
     /// Puts the old code back, and the state from before a migration; the row runs again on it, as the next attempt.
     pub(super) async fn put_back(&mut self, attempt: Attempt, error: WireError) {
+        attempt.turn.host_log(LogLevel::Error, &format!("{}: {}", error.code, error.message));
         self.abandon(&attempt.turn);
         let attempts = attempt.row.attempts.saturating_sub(1);
         self.write_attempts(attempt.row.seq, attempts).await;

@@ -12,11 +12,12 @@ use wasmtime_wasi_io::async_trait;
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
 use podium_capabilities::LimitReached;
+use podium_capabilities::limits::CALLS_IN_FLIGHT_MAX;
 
 use crate::gate::{Answer, Waits};
 use crate::guest::{Guest, GuestState};
 
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
+pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// Each read of the clock is this much later than the one before.
 const RESOLUTION_NS: u64 = 1;
 
@@ -43,7 +44,7 @@ impl GuestState {
         let sleep = tokio::time::sleep(Duration::from_nanos(duration_ns));
         // Timers have no typed error, so one more than may wait ends the guest.
         let sleep = match self.turn("timers") {
-            Ok(turn) => turn.effect("timer", &due_ns, sleep).map_err(|_| LimitReached::Table)?,
+            Ok(turn) => turn.effect("timer", &due_ns, sleep).map_err(|_| LimitReached::Timers(CALLS_IN_FLIGHT_MAX))?,
             Err(no_turn) => return Err(no_turn.into()),
         };
         Ok(Some(self.gate.wait(Waits::ForOutside, due_ns, sleep)))

@@ -2,6 +2,7 @@
 //!
 //! The seed is secret and new for each turn, so the secure sequence is unpredictable to everybody but a replay.
 
+use podium_capabilities::LimitReached;
 use podium_capabilities::limits::HOSTCALL_BYTES_MAX;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -55,9 +56,7 @@ impl TurnRandom {
 /// Bytes of a length that the guest chose.
 fn bytes(random: &mut ChaCha20Rng, len: u64) -> wasmtime::Result<Vec<u8>> {
     let len = usize::try_from(len).ok().filter(|len| *len <= HOSTCALL_BYTES_MAX);
-    let Some(len) = len else {
-        wasmtime::bail!("more than {HOSTCALL_BYTES_MAX} random bytes were asked for in one call");
-    };
+    let len = len.ok_or(LimitReached::HostCall(HOSTCALL_BYTES_MAX))?;
     let mut bytes = vec![0; len];
     random.fill_bytes(&mut bytes);
     Ok(bytes)
@@ -134,7 +133,9 @@ mod tests {
     fn a_length_beyond_a_host_call_is_refused() {
         let mut random = TurnRandom::new([0; 32]);
         assert!(bytes(random.secure(), HOSTCALL_BYTES_MAX as u64).is_ok());
-        assert!(bytes(random.secure(), HOSTCALL_BYTES_MAX as u64 + 1).is_err());
-        assert!(bytes(random.secure(), u64::MAX).is_err());
+        for len in [HOSTCALL_BYTES_MAX as u64 + 1, u64::MAX] {
+            let refused = bytes(random.secure(), len).expect_err("refused");
+            assert_eq!(refused.downcast_ref(), Some(&LimitReached::HostCall(HOSTCALL_BYTES_MAX)));
+        }
     }
 }

@@ -54,8 +54,10 @@ impl Abuse {
     /// The abuse ends the guest with this code; answers what was said.
     async fn ends(&self, command: &str, code: ErrorCode) -> String {
         let before = self.client.state(self.id).await;
+        let logged = self.client.failures_in_log(self.id).await;
         let error = self.tried(command).await.error.unwrap_or_else(|| panic!("`{command}` ended well"));
         assert_eq!(error.code, code.to_string(), "`{command}`: {error:?}");
+        self.client.failure_is_logged(self.id, &logged, &error).await;
         let after = self.client.state(self.id).await;
         assert_eq!((after.version, after.state), (before.version, before.state), "`{command}` changed the state");
         error.message
@@ -87,7 +89,7 @@ async fn recursion_without_end() {
 async fn memory_asked_of_the_engine_without_end() {
     let abuse = Abuse::new("greedy", &json!({"memory_bytes": 8 << 20})).await;
     let said = abuse.ends("memory", ErrorCode::MemoryLimit).await;
-    assert!(said.contains("8388608"), "{said}");
+    assert!(said.contains("more than its 8388608 bytes of memory"), "{said}");
 }
 
 #[tokio::test]
@@ -101,7 +103,8 @@ async fn tables_without_end() {
     let id = client.instance("tables").await;
     let neighbour = client.deployed_instance("hello").await;
     for _ in 0..2 {
-        client.failure(id, "grow", ErrorCode::TableLimit).await;
+        let error = client.failure(id, "grow", ErrorCode::TableLimit).await;
+        assert!(error.message.contains("a table beyond its 20000 elements"), "{error:?}");
         assert!(client.reply(neighbour, "are you well").await.contains("are you well"));
         assert_eq!(client.get("/health").await.status, 200);
     }
@@ -113,8 +116,8 @@ async fn lists_and_strings_of_4_gib() {
     let before = abuse.host_memory().await;
     abuse.ends("list", ErrorCode::GuestTrap).await;
     abuse.ends("return", ErrorCode::GuestTrap).await;
-    abuse.ends("random 4294967295", ErrorCode::GuestTrap).await;
-    abuse.ends("random 18446744073709551615", ErrorCode::GuestTrap).await;
+    abuse.ends("random 4294967295", ErrorCode::HostCallLimit).await;
+    abuse.ends("random 18446744073709551615", ErrorCode::HostCallLimit).await;
     let after = abuse.host_memory().await;
     assert!(after < before + (128 << 20), "the host grew from {before} to {after} bytes");
 }
@@ -123,9 +126,10 @@ async fn lists_and_strings_of_4_gib() {
 async fn more_bytes_in_one_call_than_a_call_may_bring() {
     let abuse = Abuse::new("greedy", &json!({"output_bytes": 64 << 20})).await;
     let said = abuse.ends("say 5000000", ErrorCode::HostCallLimit).await;
-    assert!(said.contains("4194304"), "{said}");
+    assert!(said.contains("more than 4194304 bytes into the host"), "{said}");
     // What it returns is such a call, too; and a long error that fits is cut.
-    abuse.ends("fail 3000000", ErrorCode::HostCallLimit).await;
+    let said = abuse.ends("fail 3000000", ErrorCode::HostCallLimit).await;
+    assert!(said.contains("more than 4194304 bytes into the host"), "{said}");
     let said = abuse.ends("fail 1000000", ErrorCode::GuestError).await;
     assert!(said.len() <= 8 << 10, "{} bytes", said.len());
     assert_eq!(abuse.answers("say 3000000").await.len(), 3_000_000);
@@ -156,7 +160,8 @@ async fn patches_that_double_dive_and_never_end() {
     assert!(said.starts_with(&ErrorCode::InvalidJson.to_string()), "{said}");
     let said = abuse.answers("patch root").await;
     assert!(said.starts_with(&ErrorCode::PatchRejected.to_string()), "{said}");
-    abuse.ends("patches", ErrorCode::OutputLimit).await;
+    let said = abuse.ends("patches", ErrorCode::OutputLimit).await;
+    assert!(said.contains("output is larger than its 4194304 bytes"), "{said}");
     let after = abuse.host_memory().await;
     assert!(after < before + (128 << 20), "the host grew from {before} to {after} bytes");
 }
@@ -164,19 +169,20 @@ async fn patches_that_double_dive_and_never_end() {
 #[tokio::test]
 async fn randomness_in_gigabytes() {
     let abuse = Abuse::new("greedy", &json!({"cpu_ms": 1500})).await;
-    abuse.ends("randoms", ErrorCode::CpuLimit).await;
-    abuse.ends("random 4194305", ErrorCode::GuestTrap).await;
+    let said = abuse.ends("randoms", ErrorCode::CpuLimit).await;
+    assert!(said.contains("more than its 1500 ms of processor time"), "{said}");
+    let said = abuse.ends("random 4194305", ErrorCode::HostCallLimit).await;
+    assert!(said.contains("more than 4194304 bytes into the host"), "{said}");
     assert_eq!(abuse.answers("random 1000000").await, "1000000");
 }
 
 #[tokio::test]
 async fn open_files_without_end() {
     let abuse = Abuse::new("files", &json!({"open_handles": 40})).await;
-    let said = abuse.ends("handles", ErrorCode::HandleLimit).await;
-    assert!(said.contains("40"), "{said}");
-    abuse.ends("folders", ErrorCode::HandleLimit).await;
-    abuse.ends("streams", ErrorCode::HandleLimit).await;
-    abuse.ends("preopens", ErrorCode::HandleLimit).await;
+    for kind in ["handles", "folders", "streams", "preopens"] {
+        let said = abuse.ends(kind, ErrorCode::HandleLimit).await;
+        assert!(said.contains("more than its 40 open files and folders"), "{kind}: {said}");
+    }
 }
 
 /// Every way out of the workspace, each against a secret that lies just outside.
@@ -286,8 +292,10 @@ async fn folders_deeper_than_any_path() {
 #[tokio::test]
 async fn sleep_for_ever() {
     let abuse = Abuse::new("idler", &json!({"wait_ms": 1000})).await;
-    abuse.ends("for-ever", ErrorCode::WaitLimit).await;
-    abuse.ends("block-for-ever", ErrorCode::WaitLimit).await;
+    for command in ["for-ever", "block-for-ever"] {
+        let said = abuse.ends(command, ErrorCode::WaitLimit).await;
+        assert!(said.contains("waited longer than its 1000 ms"), "{command}: {said}");
+    }
 }
 
 #[tokio::test]
@@ -299,19 +307,24 @@ async fn waiting_for_nothing() {
 #[tokio::test]
 async fn a_million_pollables() {
     let abuse = Abuse::new("idler", &json!({})).await;
-    abuse.ends("pollables", ErrorCode::TableLimit).await;
-    abuse.ends("timers", ErrorCode::TableLimit).await;
+    let said = abuse.ends("pollables", ErrorCode::TableLimit).await;
+    assert!(said.contains("more than its 10000 host resources"), "{said}");
+    let said = abuse.ends("timers", ErrorCode::TableLimit).await;
+    assert!(said.contains("one more timer than the 256 calls that may wait at once"), "{said}");
     // The same one again and again is only a long list, until each place of it counts as held.
     assert_eq!(abuse.answers("poll 5000").await, "5000");
-    abuse.ends("poll 100000", ErrorCode::TableLimit).await;
-    abuse.ends("poll 1000000", ErrorCode::HostCallLimit).await;
+    let said = abuse.ends("poll 100000", ErrorCode::TableLimit).await;
+    assert!(said.contains("more than its 10000 host resources"), "{said}");
+    let said = abuse.ends("poll 1000000", ErrorCode::HostCallLimit).await;
+    assert!(said.contains("more than 4194304 bytes into the host"), "{said}");
     abuse.ends("poll-nothing", ErrorCode::GuestTrap).await;
 }
 
 #[tokio::test]
 async fn a_guest_that_only_yields() {
     let abuse = Abuse::new("idler", &json!({"cpu_ms": 1500})).await;
-    abuse.ends("yield", ErrorCode::CpuLimit).await;
+    let said = abuse.ends("yield", ErrorCode::CpuLimit).await;
+    assert!(said.contains("more than its 1500 ms of processor time"), "{said}");
 }
 
 #[tokio::test]
@@ -328,7 +341,8 @@ async fn futures_dropped_unread_and_hoarded() {
     let abuse = Abuse::new("idler", &json!({})).await;
     assert_eq!(abuse.answers("drop 100000").await, "dropped");
     assert_eq!(abuse.answers("hoard 200").await, "200");
-    abuse.ends("hoard 1000000", ErrorCode::TableLimit).await;
+    let said = abuse.ends("hoard 1000000", ErrorCode::TableLimit).await;
+    assert!(said.contains("more than its 10000 host resources"), "{said}");
 }
 
 #[tokio::test]

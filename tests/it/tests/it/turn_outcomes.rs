@@ -21,14 +21,17 @@ async fn probe(host: &Host, limits: Value) -> (Client, InstanceId) {
 }
 
 /// A failed turn: its error, an `error` cut, the state as it was, and the next turn works.
-async fn fails(client: &Client, id: InstanceId, message: &str, code: ErrorCode) {
+async fn fails(client: &Client, id: InstanceId, message: &str, code: ErrorCode) -> String {
     let before = client.state(id).await;
+    let logged = client.failures_in_log(id).await;
     let error = client.failure(id, message, code).await;
+    client.failure_is_logged(id, &logged, &error).await;
     assert!(!error.message.is_empty() && error.hint.is_some(), "{error:?}");
     let after = client.state(id).await;
     assert_eq!((after.version, &after.state), (before.version, &before.state), "`{message}` changed the state");
     assert_eq!(after.cut, before.cut + 1, "`{message}` made one cut");
     assert_eq!(client.reply(id, "echo next").await, "next");
+    error.message
 }
 
 #[tokio::test]
@@ -66,6 +69,7 @@ async fn an_error_of_the_agent_s_own() {
     let outcome = client.ask(id, "fail on purpose").await;
     let error = outcome.error.expect("an error");
     assert!(error.message.contains("asked to fail: on purpose"), "{error:?}");
+    client.failure_is_logged(id, &[], &error).await;
     assert!(["probe_failed", "POD-4002"].contains(&error.code.as_str()), "{error:?}");
     assert_eq!(client.reply(id, "echo next").await, "next");
 }
@@ -107,7 +111,10 @@ async fn an_endless_loop_ends_and_stalls_nobody() {
     assert!(answered > 5, "the neighbour was answered {answered} times");
     assert!(slowest < Duration::from_secs(2), "the neighbour waited {slowest:?}");
     let outcome = client.ask_as(id, "endless", "spin").await;
-    assert_eq!(outcome.error.and_then(|error| error.known_code()), Some(ErrorCode::CpuLimit));
+    let error = outcome.error.expect("an error");
+    assert_eq!(error.known_code(), Some(ErrorCode::CpuLimit));
+    assert!(error.message.contains("more than its 2500 ms of processor time"), "{error:?}");
+    client.failure_is_logged(id, &[], &error).await;
     assert_eq!(client.reply(id, "echo next").await, "next");
 }
 
@@ -138,7 +145,8 @@ async fn memory_without_end() {
     let (client, id) = probe(&host, json!({})).await;
     let before = client.get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number");
     for _ in 0..3 {
-        fails(&client, id, "grow", ErrorCode::MemoryLimit).await;
+        let said = fails(&client, id, "grow", ErrorCode::MemoryLimit).await;
+        assert!(said.contains("more than its 67108864 bytes of memory"), "{said}");
     }
     let after = client.get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number");
     assert!(after < before + 128 * 1024 * 1024, "the host grew from {before} to {after} bytes");
@@ -149,19 +157,24 @@ async fn memory_without_end() {
 
 #[tokio::test]
 async fn output_without_end() {
-    let host = Host::start().await;
-    let (client, id) = probe(&host, json!({})).await;
-    let outcome = client.ask(id, "flood").await;
-    let code = outcome.error.expect("an error").known_code();
-    assert!([Some(ErrorCode::OutputLimit), Some(ErrorCode::UpdatesLimit)].contains(&code), "{code:?}");
-    assert_eq!(client.reply(id, "echo next").await, "next");
+    // The same flood, ended by the one limit or the other, whichever comes first.
+    for (limits, code, expected) in [
+        (json!({"updates": 1_000_000}), ErrorCode::OutputLimit, "output is larger than its 4194304 bytes"),
+        (json!({"output_bytes": 64 << 20, "updates": 2_000}), ErrorCode::UpdatesLimit, "more than its 2000 updates"),
+    ] {
+        let host = Host::start().await;
+        let (client, id) = probe(&host, limits).await;
+        let said = fails(&client, id, "flood", code).await;
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[tokio::test]
 async fn too_many_updates() {
     let host = Host::start().await;
     let (client, id) = probe(&host, json!({"updates": 50})).await;
-    fails(&client, id, "stream 1000", ErrorCode::UpdatesLimit).await;
+    let said = fails(&client, id, "stream 1000", ErrorCode::UpdatesLimit).await;
+    assert!(said.contains("more than its 50 updates"), "{said}");
     assert_eq!(client.ask(id, "stream 10").await.error, None);
 }
 
@@ -169,7 +182,8 @@ async fn too_many_updates() {
 async fn too_much_output() {
     let host = Host::start().await;
     let (client, id) = probe(&host, json!({"output_bytes": 10_000})).await;
-    fails(&client, id, "stream 5000", ErrorCode::OutputLimit).await;
+    let said = fails(&client, id, "stream 5000", ErrorCode::OutputLimit).await;
+    assert!(said.contains("output is larger than its 10000 bytes"), "{said}");
 }
 
 #[tokio::test]
@@ -191,7 +205,8 @@ async fn a_state_that_is_too_large() {
 async fn too_long() {
     let host = Host::start().await;
     let (client, id) = probe(&host, json!({"wall_ms": 500})).await;
-    fails(&client, id, "spin", ErrorCode::WallLimit).await;
+    let said = fails(&client, id, "spin", ErrorCode::WallLimit).await;
+    assert!(said.contains("took longer than its 500 ms"), "{said}");
     // Waiting is not counted.
     assert_eq!(client.reply(id, "sleep 1200").await, "slept 1200");
 }
@@ -200,7 +215,8 @@ async fn too_long() {
 async fn waiting_too_long() {
     let host = Host::start().await;
     let (client, id) = probe(&host, json!({"wait_ms": 300})).await;
-    fails(&client, id, "sleep 60000", ErrorCode::WaitLimit).await;
+    let said = fails(&client, id, "sleep 60000", ErrorCode::WaitLimit).await;
+    assert!(said.contains("waited longer than its 300 ms"), "{said}");
 }
 
 #[tokio::test]

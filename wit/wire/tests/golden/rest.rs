@@ -106,6 +106,12 @@ fn limits() -> LimitsInForce {
         ask_options: 64,
         ask_bytes: 65_536,
         answer_bytes: 65_536,
+        table_elements: 20_000,
+        steers_pending: 32,
+        steers: 256,
+        steer_bytes: 4_194_304,
+        frame_bytes: 1_048_576,
+        component_bytes: 67_108_864,
         log_bytes: 1_048_576,
     }
 }
