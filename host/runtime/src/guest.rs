@@ -131,6 +131,11 @@ impl GuestState {
         self.turn.as_ref().map_or(0, |turn| turn.clock().now_ns())
     }
 
+    /// What the guest may know of a time of the host's clock.
+    pub(crate) fn shown_ns(&self, at_ns: u64) -> u64 {
+        self.turn.as_ref().map_or(0, |turn| turn.clock().shown_ns(at_ns))
+    }
+
     /// Ends the turn for a guest that is kept: from here on it has none.
     pub(crate) fn rest(&mut self) {
         self.seen_ns = self.seen_ns.max(self.now_ns());

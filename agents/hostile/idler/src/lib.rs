@@ -143,6 +143,35 @@ fn clocks(work: u64) -> Json {
     for _ in 0..work {
         n = std::hint::black_box(n.wrapping_add(1));
     }
+    let file_ns = file_times();
     let passed: Vec<u64> = read().iter().zip(before).map(|(after, before)| after - before).collect();
-    json!({ "passed_ns": passed, "monotonic_ns": before[0], "wall_ns": before[1] })
+    json!({ "passed_ns": passed, "monotonic_ns": before[0], "wall_ns": before[1], "file_ns": file_ns })
+}
+
+/// Writes a file, touches another one, and reads every time that either has now, in nanoseconds.
+fn file_times() -> Vec<u64> {
+    use wasip2::filesystem::types::{DescriptorFlags, NewTimestamp, OpenFlags, PathFlags};
+
+    let Some((folder, _)) = wasip2::filesystem::preopens::get_directories().into_iter().next() else {
+        return Vec::new();
+    };
+    let mut times = Vec::new();
+    for name in ["written", "touched"] {
+        let writes = DescriptorFlags::READ | DescriptorFlags::WRITE;
+        let Ok(file) = folder.open_at(PathFlags::empty(), name, OpenFlags::CREATE, writes) else { continue };
+        if file.write(b"now", 0).is_err() {
+            continue;
+        }
+        if name == "touched"
+            && (file.set_times(NewTimestamp::Now, NewTimestamp::Now).is_err()
+                || folder.set_times_at(PathFlags::empty(), name, NewTimestamp::Now, NewTimestamp::Now).is_err())
+        {
+            continue;
+        }
+        for stat in [file.stat(), folder.stat_at(PathFlags::empty(), name)].into_iter().flatten() {
+            let own = [stat.data_access_timestamp, stat.data_modification_timestamp, stat.status_change_timestamp];
+            times.extend(own.into_iter().flatten().map(|at| at.seconds * 1_000_000_000 + u64::from(at.nanoseconds)));
+        }
+    }
+    times
 }

@@ -1,19 +1,22 @@
-//! `wasi:filesystem`: the workspace, opened when it is first used, and the bounds on open files.
+//! `wasi:filesystem`: the workspace, opened when it is first used, the bounds on open files, and their times by the turn's clock.
 //!
-//! Everything else of the interface is the engine's own.
+//! Everything else of the interface is the engine's own. Must never show a guest a time of the host's clock that lies within
+//! its turn: a file that it has just written would tell how long its work took.
 
 use podium_capabilities::LimitReached;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource, ResourceTable, ResourceType};
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable, ResourceType};
 use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorStat, ErrorCode, HostDescriptor, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{FsResult, ReaddirIterator};
 use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
 
 use crate::guest::GuestState;
+use crate::host::clocks::NANOS_PER_SECOND;
 
 impl preopens::Host for GuestState {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
@@ -36,9 +39,40 @@ impl GuestState {
         let Some(workspace) = &mut self.workspace else { return Ok(()) };
         if workspace.hold(&mut self.table) { Ok(()) } else { Err(LimitReached::HostHandles(workspace.part())) }
     }
+
+    /// The times of a file as the guest may know them.
+    fn by_the_turn(&self, mut stat: DescriptorStat) -> DescriptorStat {
+        let times =
+            [&mut stat.data_access_timestamp, &mut stat.data_modification_timestamp, &mut stat.status_change_timestamp];
+        for time in times.into_iter().flatten() {
+            *time = datetime(self.shown_ns(nanos(time)));
+        }
+        stat
+    }
+
+    /// The time to be set: where that is now, it is the guest's.
+    fn time_to_set(&mut self, time: NewTimestamp) -> NewTimestamp {
+        match time {
+            NewTimestamp::Now => NewTimestamp::Timestamp(datetime(self.now_ns())),
+            NewTimestamp::NoChange | NewTimestamp::Timestamp(_) => time,
+        }
+    }
+}
+
+fn nanos(time: &Datetime) -> u64 {
+    time.seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(u64::from(time.nanoseconds))
+}
+
+fn datetime(ns: u64) -> Datetime {
+    // Less than a second, so it fits.
+    let nanoseconds = u32::try_from(ns % NANOS_PER_SECOND).unwrap_or(0);
+    Datetime { seconds: ns / NANOS_PER_SECOND, nanoseconds }
 }
 
 type OpenAt = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
+
+type SetTimes = (Resource<Descriptor>, NewTimestamp, NewTimestamp);
+type SetTimesAt = (Resource<Descriptor>, PathFlags, String, NewTimestamp, NewTimestamp);
 
 /// What a call of the interface answers, as it is lowered: the engine's error becomes the interface's own, or a trap.
 fn lowered<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
@@ -49,7 +83,8 @@ fn lowered<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> 
 }
 
 /// Puts calls that count what is open, and two that open nothing, before the engine's, which must be linked already: every
-/// call that adds an entry which holds a descriptor, or the names of a whole folder, in the host's memory.
+/// call that adds an entry which holds a descriptor, or the names of a whole folder, in the host's memory. Then those that tell
+/// or set times.
 pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
@@ -133,8 +168,52 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
             lowered(stream)
         },
     )?;
+    times_by_the_turn(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+fn times_by_the_turn(types: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Result<()> {
+    types.func_wrap_async(
+        "[method]descriptor.stat",
+        |mut store: StoreContextMut<'_, GuestState>, (of,): (Resource<Descriptor>,)| {
+            Box::new(async move {
+                let state = store.data_mut();
+                let stat = state.used_files().stat(of).await;
+                lowered(stat.map(|stat| state.by_the_turn(stat)))
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.stat-at",
+        |mut store: StoreContextMut<'_, GuestState>, (at, flags, path): (Resource<Descriptor>, PathFlags, String)| {
+            Box::new(async move {
+                let state = store.data_mut();
+                let stat = state.used_files().stat_at(at, flags, path).await;
+                lowered(stat.map(|stat| state.by_the_turn(stat)))
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.set-times",
+        |mut store: StoreContextMut<'_, GuestState>, (of, read, written): SetTimes| {
+            Box::new(async move {
+                let state = store.data_mut();
+                let (read, written) = (state.time_to_set(read), state.time_to_set(written));
+                lowered(state.used_files().set_times(of, read, written).await)
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.set-times-at",
+        |mut store: StoreContextMut<'_, GuestState>, (at, flags, path, read, written): SetTimesAt| {
+            Box::new(async move {
+                let state = store.data_mut();
+                let (read, written) = (state.time_to_set(read), state.time_to_set(written));
+                lowered(state.used_files().set_times_at(at, flags, path, read, written).await)
+            })
+        },
+    )
 }
 
 /// Entries that hold, or may hold, a descriptor of the host: a stream keeps its file open.

@@ -364,6 +364,14 @@ async fn no_clock_tells_how_long_work_takes() {
     // They are one clock.
     let read = |name: &str| much[name].as_u64().expect("a number");
     assert!(read("wall_ns") - read("monotonic_ns") < 10, "{much}");
+    // What it has written after its work was written when the work began, and what it touches it touches then.
+    for time in much["file_ns"].as_array().expect("times") {
+        assert!(time.as_u64().is_some_and(|time| time <= read("monotonic_ns") + 100), "{much}");
+    }
+    let touched = abuse.host.data().path().join(format!("instances/{}/chronicle/work/touched", abuse.id));
+    let touched = touched.metadata().and_then(|metadata| metadata.modified()).expect("a file with a time");
+    let touched = touched.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+    assert!(touched.abs_diff(u128::from(read("monotonic_ns"))) < 100, "{touched} {much}");
 }
 
 #[tokio::test]
