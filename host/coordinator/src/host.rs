@@ -103,6 +103,7 @@ impl Host {
             threads: threads.clone(),
             files: Part::new(budget.guest_files),
             warm: options.warm,
+            guests: options.guests,
             compiler,
         };
         let runtime = Arc::new(Runtime::new(runtime)?);

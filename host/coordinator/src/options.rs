@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use podium_runtime::WarmBudget;
+use podium_runtime::room::GUESTS_MAX;
 
 /// How long a warm guest rests before it is asked to go: the pause between two messages of a conversation.
 pub const WARM_IDLE_DEFAULT: Duration = Duration::from_secs(60);
@@ -14,10 +15,12 @@ pub struct Options {
     pub warm: WarmBudget,
     /// How long each of them may rest.
     pub warm_idle: Duration,
+    /// How many guests live at once, at most.
+    pub guests: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { warm: WarmBudget::default(), warm_idle: WARM_IDLE_DEFAULT }
+        Self { warm: WarmBudget::default(), warm_idle: WARM_IDLE_DEFAULT, guests: GUESTS_MAX }
     }
 }

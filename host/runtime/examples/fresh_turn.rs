@@ -130,6 +130,7 @@ async fn main() -> Result<(), Failure> {
         threads: threads.clone(),
         files: Part::new(1000),
         warm: WarmBudget::default(),
+        guests: podium_runtime::room::GUESTS_MAX,
         compiler: Compiler::InProcess,
     };
     let runtime = Runtime::new(config)?;

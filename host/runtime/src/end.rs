@@ -26,6 +26,8 @@ const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     Failed(WireError),
+    /// The pool lacked something, through no fault of this guest: it may try again.
+    NoRoom,
     HostStopped,
 }
 
@@ -69,11 +71,11 @@ fn trap(error: &wasmtime::Error, last_words: &str, turn: Option<&Turn>) -> End {
     if matches!(error.downcast_ref::<Trap>(), Some(Trap::AsyncDeadlock)) {
         return stuck();
     }
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return End::NoRoom;
+    }
     if let Some(turn) = turn {
         turn.host_log(LogLevel::Error, &trace(error));
-    }
-    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        return End::Failed(WireError::new(ErrorCode::Internal, "the host has no room for another agent just now"));
     }
     let mut message = sentence(error);
     if !last_words.is_empty() {

@@ -4,20 +4,12 @@
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
-use podium_capabilities::limits::MEMORY_BYTES_CAP;
+use podium_capabilities::limits::{MEMORY_BYTES_CAP, TABLE_ELEMENTS_MAX};
 
-/// Linear memories of all guests: a guest has one, seldom two.
-const MEMORIES_MAX: u32 = 12_000;
+use crate::room::{MEMORIES_PER_COMPONENT, TABLES_PER_COMPONENT, TABLES_PER_PLACE};
+
 /// Core instances of one component: a Python component has about 35.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 48;
-/// Core instances of all guests: a Rust guest has 3 or 4. Only a count, no memory is set aside.
-const CORE_INSTANCES_MAX: u32 = 100_000;
-/// Tables of one component: a Python component has nearly 20.
-const TABLES_PER_COMPONENT: u32 = 24;
-/// Tables of all guests; address space only.
-const TABLES_MAX: u32 = 60_000;
-/// Most elements of a table: the largest seen in a real component (C#, debug) are over 10,000.
-pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Engine metadata of one component instance.
 const COMPONENT_INSTANCE_BYTES_MAX: usize = 1024 * 1024;
 /// Memory of a slot that stays resident between guests, so that the next one does not fault it in again; with
@@ -45,35 +37,45 @@ impl EngineError {
     }
 }
 
-/// How much room for guests an engine sets aside.
+/// How much of everything an engine has for guests.
 #[derive(Debug, Clone, Copy)]
-struct Room {
-    guests: usize,
+struct Stock {
+    guests: u32,
     core_instances: u32,
     memories: u32,
     tables: u32,
+    stacks: u32,
 }
 
-/// Makes the engine, with a pool for so many guests.
-pub(crate) fn build(guests: usize) -> Result<Engine, EngineError> {
-    with_room(Room { guests, core_instances: CORE_INSTANCES_MAX, memories: MEMORIES_MAX, tables: TABLES_MAX })
+/// Makes the engine, with a pool for guests that take so many places ([`crate::room::places`]): whatever has its places
+/// finds all that it needs. Memories and tables are address space until they are used, core instances only a count.
+pub(crate) fn build(places: usize) -> Result<Engine, EngineError> {
+    let places = u32::try_from(places).unwrap_or(u32::MAX);
+    with_stock(Stock {
+        guests: places,
+        core_instances: places.saturating_mul(CORE_INSTANCES_PER_COMPONENT),
+        memories: places.max(MEMORIES_PER_COMPONENT),
+        tables: places.saturating_mul(TABLES_PER_PLACE).max(TABLES_PER_COMPONENT),
+        // A guest whose instances wait within each other holds more than one; one alone always finds enough.
+        stacks: places.saturating_add(CORE_INSTANCES_PER_COMPONENT),
+    })
 }
 
 /// Makes one that only compiles, for the same code: its room would count as memory of a process that is bounded.
 pub(crate) fn build_compiler() -> Result<Engine, EngineError> {
-    with_room(Room { guests: 1, core_instances: 1, memories: 1, tables: 1 })
+    with_stock(Stock { guests: 1, core_instances: 1, memories: 1, tables: 1, stacks: 1 })
 }
 
-fn with_room(room: Room) -> Result<Engine, EngineError> {
+fn with_stock(stock: Stock) -> Result<Engine, EngineError> {
     let slot_bytes = usize::try_from(MEMORY_BYTES_CAP).unwrap_or(usize::MAX);
-    let guests = u32::try_from(room.guests).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(guests)
-        .total_core_instances(room.core_instances)
-        .total_memories(room.memories)
-        .total_tables(room.tables)
-        .total_stacks(guests)
+    pool.total_component_instances(stock.guests)
+        .total_core_instances(stock.core_instances)
+        .total_memories(stock.memories)
+        .total_tables(stock.tables)
+        .total_stacks(stock.stacks)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
         .max_tables_per_component(TABLES_PER_COMPONENT)
         .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)

@@ -22,6 +22,7 @@ use crate::bindings::AgentPre;
 use crate::code_cache::CodeCache;
 use crate::compiler::Compiler;
 use crate::guest::GuestState;
+use crate::room::{self, MEMORIES_PER_COMPONENT, TABLES_PER_COMPONENT};
 use crate::runtime::Runtime;
 use crate::world;
 
@@ -36,6 +37,8 @@ const NAMED_MAX: usize = 16;
 pub struct Agent {
     digest: Digest,
     capabilities: Vec<String>,
+    /// Linear memories and tables of each of its guests.
+    needs: (u32, u32),
     pre: AgentPre<GuestState>,
 }
 
@@ -55,6 +58,11 @@ impl Agent {
     /// `clock`, `files`, `network` and `random`.
     pub fn capabilities(&self) -> &[String] {
         &self.capabilities
+    }
+
+    /// The places that each of its guests takes, of so many.
+    pub(crate) fn places(&self, of: usize) -> u32 {
+        room::places(self.needs.0, self.needs.1, of)
     }
 
     pub(crate) fn pre(&self) -> &AgentPre<GuestState> {
@@ -251,7 +259,10 @@ impl Shared {
             .map_err(|error| LoadError::UnknownImport(vec![format!("{error:#}")]))?;
         let pre = AgentPre::new(pre).map_err(|error| LoadError::WrongWorld(vec![format!("{error:#}")]))?;
         let capabilities = imports.capabilities.into_iter().map(str::to_owned).collect();
-        Ok(Arc::new(Agent { digest, capabilities, pre }))
+        // What brings its own code in from outside is refused above; it would count as the largest there may be.
+        let needs = component.resources_required();
+        let needs = needs.map_or((MEMORIES_PER_COMPONENT, TABLES_PER_COMPONENT), |n| (n.num_memories, n.num_tables));
+        Ok(Arc::new(Agent { digest, capabilities, needs, pre }))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::bindings::exports::podium::agent::lifecycle;
 use crate::bindings::podium::agent::types;
 use crate::compiler::Compiler;
 use crate::convert;
-use crate::driver::{Driver, Ended};
+use crate::driver::Driver;
 use crate::end::{self, End};
 use crate::engine::{self, EngineError};
 use crate::gate::Gate;
@@ -50,6 +50,10 @@ const DESCRIBE_WALL: Duration = Duration::from_secs(5);
 /// from those who serve connections.
 const POLLS_PER_CORE: usize = 4;
 
+/// How long a turn that found no room in the pool waits before it tries again: a guest that ends makes room within that time
+/// on a busy host, and on a full one nobody hurries.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
+
 /// What a runtime is made with.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
@@ -65,6 +69,8 @@ pub struct RuntimeConfig {
     pub files: Part,
     /// How many guests are kept between turns.
     pub warm: WarmBudget,
+    /// How many guests live at once, at most; fewer where the machine does not have the mappings for so many.
+    pub guests: usize,
     /// How components are compiled.
     pub compiler: Compiler,
 }
@@ -122,6 +128,8 @@ pub enum TurnEnd {
     Deferred,
     /// It did not, or a limit or an interrupt ended it; the error has the code.
     Failed(WireError),
+    /// The host had no room for the guest, which was not its fault: nothing is said of the turn, it runs again at once.
+    NoRoom,
     /// The host stops: nothing is said of the turn, it runs again.
     HostStopped,
 }
@@ -140,7 +148,8 @@ struct Shared {
     ticker: Ticker,
     clock: Clock,
     guests: Arc<Pool>,
-    guests_max: usize,
+    /// The places of all guests.
+    places: usize,
     polls: Semaphore,
     nowhere: Nowhere,
     files: Part,
@@ -169,25 +178,26 @@ impl Runtime {
     /// # Errors
     /// When the system refuses threads or address space, or the cache's folder is not ours alone.
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
-        let guests_max = room::guests_that_fit(room::mappings_limit());
-        if guests_max < room::GUESTS_MAX {
-            tracing::warn!(guests = guests_max, "vm.max_map_count bounds how many agents may be in a turn at once");
+        let fit = room::guests_that_fit(room::mappings_limit());
+        if fit < config.guests {
+            tracing::warn!(guests = fit, "vm.max_map_count bounds how many agents may be in a turn at once");
         }
-        let engine = engine::build(guests_max)?;
+        let places = config.guests.clamp(1, fit);
+        let engine = engine::build(places)?;
         let ticker = Ticker::start(&engine).map_err(StartError::Ticker)?;
         let loader = Loader::new(&engine, &config.code_cache, &config.random, config.compiler)?;
         let nowhere = Nowhere::new(&config.code_cache).map_err(StartError::Nowhere)?;
-        let guests = Arc::new(Pool::new(config.warm, guests_max));
+        let guests = Arc::new(Pool::new(config.warm, places));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let polls = Semaphore::new(cores.saturating_mul(POLLS_PER_CORE));
         let (clock, files) = (config.clock, config.files);
-        let shared = Arc::new(Shared { engine, ticker, clock, guests, guests_max, polls, nowhere, files });
+        let shared = Arc::new(Shared { engine, ticker, clock, guests, places, polls, nowhere, files });
         Ok(Self { shared, threads: config.threads, loader })
     }
 
     /// Guests that live now, warm ones too.
     pub fn guests(&self) -> usize {
-        self.shared.guests_max.saturating_sub(self.shared.guests.free())
+        self.shared.guests.guests()
     }
 
     /// Guests that are kept between turns.
@@ -276,7 +286,9 @@ impl Runtime {
         match ended {
             Some(Ok(said)) => convert::lifecycle::description(said).map_err(|error| failed(error.to_string())),
             Some(Err(End::Failed(error))) => Err(failed(error.message)),
-            Some(Err(End::HostStopped)) | None => Err(failed("the host failed while it ran the agent".to_owned())),
+            Some(Err(End::NoRoom | End::HostStopped)) | None => {
+                Err(failed("the host failed while it ran the agent".to_owned()))
+            }
         }
     }
 }
@@ -294,18 +306,23 @@ impl Shared {
             Ok(Answer::Done(Err(error))) => TurnEnd::Failed(guest_error(error)),
             Ok(Answer::Description(_)) => TurnEnd::Failed(WireError::new(ErrorCode::Internal, "no hook was called")),
             Err(End::Failed(error)) => TurnEnd::Failed(error),
+            Err(End::NoRoom) => TurnEnd::NoRoom,
             Err(End::HostStopped) => TurnEnd::HostStopped,
         }
     }
 
     async fn describe(&self, agent: &Agent) -> Result<lifecycle::Description, End> {
         let limits = Limits { cpu: DESCRIBE_CPU, wall: DESCRIBE_WALL, wait: DESCRIBE_WALL, ..Limits::default() };
-        let (_handle, stop) = stop_pair();
-        match self.call(agent, None, &limits, (stop, None), Export::Describe, (None, None)).await? {
-            Answer::Description(said) => Ok(said),
-            Answer::Done(_) | Answer::Idle(_) => {
-                Err(End::Failed(WireError::new(ErrorCode::Internal, "a hook was called")))
-            }
+        loop {
+            let (_handle, stop) = stop_pair();
+            return match self.call(agent, None, &limits, (stop, None), Export::Describe, (None, None)).await {
+                Ok(Answer::Description(said)) => Ok(said),
+                Ok(Answer::Done(_) | Answer::Idle(_)) => {
+                    Err(End::Failed(WireError::new(ErrorCode::Internal, "a hook was called")))
+                }
+                Err(End::NoRoom) => continue,
+                Err(end) => Err(end),
+            };
         }
     }
 
@@ -341,7 +358,7 @@ impl Shared {
             }
             None => {
                 let room = tokio::select! {
-                    room = self.guests.room() => room,
+                    room = self.guests.room(agent.places(self.places)) => room,
                     reason = stop.stopped() => return Err(reason.into()),
                 };
                 let parts = parts(Stdio::new(turn.as_ref()), Arc::new(AtomicBool::new(false)));
@@ -393,7 +410,17 @@ impl Shared {
             None => drop(guest),
         }
         let last_words = stdio.finish();
-        ended.map(|(answer, _)| answer).map_err(|ended: Ended| end::read(ended, &last_words, turn.as_ref()))
+        let end = match ended {
+            Ok((answer, _)) => return Ok(answer),
+            Err(ended) => end::read(ended, &last_words, turn.as_ref()),
+        };
+        if end == End::NoRoom {
+            tokio::select! {
+                () = tokio::time::sleep(NO_ROOM_PAUSE) => {}
+                reason = stop.stopped() => return Err(reason.into()),
+            }
+        }
+        Err(end)
     }
 }
 

@@ -114,6 +114,7 @@ impl House {
             threads,
             files: Part::new(1000),
             warm: WarmBudget::default(),
+            guests: podium_runtime::room::GUESTS_MAX,
             compiler: Compiler::InProcess,
         };
         let runtime = Runtime::new(config).expect("starts");

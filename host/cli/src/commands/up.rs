@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use podium_coordinator::{
     COMPILE_CPU_DEFAULT, HostError, Options, ServeError, WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WARM_IDLE_DEFAULT,
-    WarmBudget,
+    WarmBudget, room,
 };
 use podium_kit::listen::ListenError;
 use podium_kit::otlp::{self, Exporting};
@@ -54,6 +54,10 @@ pub(crate) struct Up {
     otlp_endpoint: Option<String>,
     #[command(flatten)]
     warm: Warm,
+    /// Most agents in a turn at once; further ones wait for a place
+    #[arg(long, value_name = "COUNT", default_value_t = GUESTS_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(GUESTS_DEFAULT)))]
+    guests: u32,
     /// Processor time that compiling one component may take
     #[arg(long, value_name = "SECONDS", default_value_t = COMPILE_CPU_DEFAULT.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -78,10 +82,13 @@ struct Warm {
 
 const MIB: u64 = 1024 * 1024;
 
+/// As many as a host may have anyway.
+const GUESTS_DEFAULT: u32 = room::GUESTS_MAX as u32;
+
 impl Warm {
-    fn options(&self) -> Options {
+    fn options(&self, guests: usize) -> Options {
         let budget = WarmBudget { guests: self.warm_guests, bytes: self.warm_memory.saturating_mul(MIB) };
-        Options { warm: budget, warm_idle: Duration::from_secs(self.warm_idle) }
+        Options { warm: budget, warm_idle: Duration::from_secs(self.warm_idle), guests }
     }
 }
 
@@ -130,7 +137,9 @@ impl Up {
             let terminate = signal(SignalKind::terminate()).map_err(signals)?;
             let ready = |address| said(&output, format, address, &data);
             let stop = stopped(format, interrupt, terminate);
-            let (options, compiler) = (self.warm.options(), compiler::own(Duration::from_secs(self.compile_limit)));
+            let guests = usize::try_from(self.guests).unwrap_or(room::GUESTS_MAX);
+            let (options, compiler) =
+                (self.warm.options(guests), compiler::own(Duration::from_secs(self.compile_limit)));
             match podium_coordinator::serve(&data, self.listen, compiler, stop, ready, options).await {
                 Ok(true) => Ok(()),
                 Ok(false) => {

@@ -104,7 +104,7 @@ impl Owner {
         let result = match end {
             TurnEnd::Completed | TurnEnd::Deferred => self.complete(&attempt).await,
             TurnEnd::Failed(error) => self.fail(&attempt, error).await,
-            TurnEnd::HostStopped => {
+            TurnEnd::HostStopped | TurnEnd::NoRoom => {
                 self.count(TurnOutcome::SetAside, began);
                 self.abandon(&attempt.turn);
                 return self.warm.drop_guest();

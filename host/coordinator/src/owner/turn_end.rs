@@ -28,7 +28,8 @@ impl Owner {
             return self.end_hook(attempt, end, began).await;
         }
         let result = match end {
-            TurnEnd::HostStopped => {
+            // At the host's end it runs again at the next start, else at once.
+            TurnEnd::HostStopped | TurnEnd::NoRoom => {
                 self.count(TurnOutcome::SetAside, began);
                 self.warm.drop_guest();
                 self.set_aside(attempt).await;

@@ -30,16 +30,22 @@ pub(crate) struct Living {
     /// True once it has opened its workspace.
     pub(crate) uses_files: Arc<AtomicBool>,
     digest: Digest,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
 }
 
 impl Living {
     /// A fresh one.
-    pub(crate) fn new(engine: &Engine, agent: &Agent, room: OwnedSemaphorePermit, parts: GuestParts<'_>) -> Self {
+    pub(crate) fn new(engine: &Engine, agent: &Agent, room: Room, parts: GuestParts<'_>) -> Self {
         let (stdio, uses_files) = (parts.stdio.clone(), Arc::clone(&parts.uses_files));
         let store = guest::store(engine, parts);
         Self { store, instance: None, stdio, uses_files, digest: *agent.digest(), _room: room }
     }
+}
+
+/// The places of one guest, its own until it is gone.
+pub(crate) struct Room {
+    _places: OwnedSemaphorePermit,
+    _counted: Arc<()>,
 }
 
 struct Inner<G> {
@@ -51,20 +57,22 @@ struct Inner<G> {
 
 /// All warm guests of a host, and the room for guests. A guest holds its room.
 pub(crate) struct Pool<G = Box<Living>> {
-    room: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    /// Held once more by each guest that has room.
+    counted: Arc<()>,
     inner: Mutex<Inner<G>>,
 }
 
 impl<G> std::fmt::Debug for Pool<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool").field("free", &self.free()).field("kept", &self.len()).finish()
+        f.debug_struct("Pool").field("guests", &self.guests()).field("kept", &self.len()).finish()
     }
 }
 
 impl<G> Pool<G> {
-    pub(crate) fn new(budget: WarmBudget, guests_max: usize) -> Self {
+    pub(crate) fn new(budget: WarmBudget, places: usize) -> Self {
         let inner = Inner { shelf: Shelf::new(budget), seats: HashMap::new(), last_seat: 0 };
-        Self { room: Arc::new(Semaphore::new(guests_max)), inner: Mutex::new(inner) }
+        Self { places: Arc::new(Semaphore::new(places)), counted: Arc::new(()), inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<G>> {
@@ -77,24 +85,34 @@ impl<G> Pool<G> {
         self.lock().shelf.len()
     }
 
-    /// Room that nobody has.
-    pub(crate) fn free(&self) -> usize {
-        self.room.available_permits()
+    /// Guests that live, resting ones too.
+    pub(crate) fn guests(&self) -> usize {
+        Arc::strong_count(&self.counted).saturating_sub(1)
     }
 
-    /// Room for one more guest. A resting guest makes room at once, without its last hook.
-    pub(crate) async fn room(&self) -> OwnedSemaphorePermit {
-        if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
-            return room;
+    /// Room for one more guest that takes so many places. Resting guests make room at once, without their last hook.
+    pub(crate) async fn room(&self, places: u32) -> Room {
+        let room = |taken| Room { _places: taken, _counted: Arc::clone(&self.counted) };
+        if let Ok(taken) = Arc::clone(&self.places).try_acquire_many_owned(places) {
+            return room(taken);
         }
-        let _waits = Waits::new(self);
         // A guest that would come to rest after this sees that somebody waits.
-        let oldest = self.lock().shelf.take_oldest();
-        drop(oldest);
+        let _waits = Waits::new(self);
+        loop {
+            let oldest = self.lock().shelf.take_oldest();
+            let was_the_last = oldest.is_none();
+            drop(oldest);
+            if let Ok(taken) = Arc::clone(&self.places).try_acquire_many_owned(places) {
+                return room(taken);
+            }
+            if was_the_last {
+                break;
+            }
+        }
         loop {
             // Never closed.
-            if let Ok(room) = Arc::clone(&self.room).acquire_owned().await {
-                return room;
+            if let Ok(taken) = Arc::clone(&self.places).acquire_many_owned(places).await {
+                return room(taken);
             }
         }
     }
@@ -245,26 +263,26 @@ mod tests {
 
     use super::*;
 
-    /// Room for one guest, and guests that are nothing but their room.
-    fn pool() -> Pool<OwnedSemaphorePermit> {
-        Pool::new(WarmBudget::default(), 1)
+    /// So many places, and guests that are nothing but their room.
+    fn pool(places: usize) -> Pool<Room> {
+        Pool::new(WarmBudget::default(), places)
     }
 
-    fn rest(pool: &Pool<OwnedSemaphorePermit>, seat: u64, guest: OwnedSemaphorePermit) {
+    fn rest(pool: &Pool<Room>, seat: u64, guest: Room) {
         pool.keep(seat, Digest::from_bytes([0; 32]), 1, guest);
     }
 
     #[tokio::test]
     async fn a_turn_never_waits_for_the_room_of_a_resting_guest() {
-        let pool = pool();
+        let pool = pool(1);
         let (seat, _leave) = pool.open();
-        let guest = pool.room().await;
+        let guest = pool.room(1).await;
         rest(&pool, seat, guest);
-        assert_eq!((pool.len(), pool.free()), (1, 0));
-        let guest = pool.room().now_or_never().expect("is there at once");
+        assert_eq!((pool.len(), pool.guests()), (1, 1));
+        let guest = pool.room(1).now_or_never().expect("is there at once");
         assert_eq!(pool.len(), 0);
         // The same while it waits: a guest that ends its turn does not come to rest.
-        let mut waits = Box::pin(pool.room());
+        let mut waits = Box::pin(pool.room(1));
         assert!(waits.as_mut().now_or_never().is_none(), "a running guest keeps its room");
         rest(&pool, seat, guest);
         let guest = waits.now_or_never().expect("is there at once");
@@ -274,9 +292,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_that_comes_back_to_a_closed_seat_is_dropped() {
-        let pool = pool();
-        let guest = pool.room().await;
+        let pool = pool(1);
+        let guest = pool.room(1).await;
         rest(&pool, 7, guest);
-        assert_eq!((pool.len(), pool.free()), (0, 1));
+        assert_eq!((pool.len(), pool.guests()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_large_guest_takes_the_room_of_as_many_resting_ones_as_it_needs() {
+        let pool = pool(4);
+        for _ in 0..3 {
+            let (seat, _leave) = pool.open();
+            let guest = pool.room(1).await;
+            rest(&pool, seat, guest);
+        }
+        let large = pool.room(3).now_or_never().expect("is there at once");
+        assert_eq!((pool.len(), pool.guests()), (1, 2), "no more leave than must");
+        let mut waits = Box::pin(pool.room(2));
+        assert!(waits.as_mut().now_or_never().is_none(), "a running guest keeps its room");
+        assert_eq!(pool.len(), 0);
+        drop(large);
+        assert!(waits.now_or_never().is_some());
     }
 }

@@ -5,7 +5,7 @@
 //! `bad_uploads.rs`. Timings are the benchmark's: here things answer, or the harness loses its patience.
 
 use podium_it::{Client, Host, agents, component, root};
-use podium_wire::rest::MessageOutcome;
+use podium_wire::rest::{InstanceStatus, MessageOutcome};
 use podium_wire::{ErrorCode, InstanceId};
 use serde_json::{Value, json};
 
@@ -333,7 +333,7 @@ async fn tasks_that_outlive_their_answer() {
     assert_eq!(abuse.answers("outlive").await, "outlived");
     assert_eq!(abuse.answers("outlive-spinning").await, "outlived");
     let info = abuse.client.info(abuse.id).await;
-    assert_eq!(info.status, podium_wire::rest::InstanceStatus::Resting);
+    assert_eq!(info.status, InstanceStatus::Resting);
 }
 
 #[tokio::test]
@@ -402,6 +402,70 @@ async fn a_component_of_10_000_instances() {
         answer.refused(ErrorCode::InvalidComponent);
     }
     assert_eq!(host.client().get("/health").await.status, 200);
+}
+
+/// A component with so many linear memories, whose every message waits for an hour.
+fn waiting_with(memories: usize) -> Vec<u8> {
+    let mut text = include_str!("hostile/tables.wat").to_owned();
+    let waits = include_str!("hostile/waits.wat");
+    // One memory is the code's own.
+    let more =
+        "(core module $more (memory 1))".to_owned() + &"(core instance (instantiate $more))".repeat(memories - 1);
+    let grows = "(drop (table.grow $table (ref.null func) (i32.const 1000)))\n        (br $again))\n      unreachable)";
+    for (part, other) in [
+        ("  (core module $code\n", format!("{waits}{more}\n  (core module $code\n{IMPORTS}")),
+        (
+            "(loop $again\n        ",
+            "(call $block (call $subscribe (i64.const 3600000000000)))\n      i32.const 64)".to_owned(),
+        ),
+        (grows, String::new()),
+        ("(instantiate $code)", "(instantiate $code (with \"host\" (instance $host)))".to_owned()),
+    ] {
+        assert!(text.contains(part), "tables.wat has no {part:?}");
+        text = text.replacen(part, &other, 1);
+    }
+    component::from_text(&text)
+}
+
+/// What its code calls to wait.
+const IMPORTS: &str = r#"
+    (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+    (import "host" "block" (func $block (param i32)))
+"#;
+
+#[tokio::test]
+async fn guests_that_take_every_place() {
+    let host = Host::start_with(&["--guests", "8"], &[]).await;
+    let client = host.client();
+    let error =
+        client.deploy(waiting_with(5), Some("waiting"), Some("1.0.0")).await.refused(ErrorCode::InvalidComponent);
+    assert!(error.message.contains("5 Wasm linear memories") && error.message.contains("maximum of 4"), "{error:?}");
+    let answer = client.deploy(waiting_with(4), Some("waiting"), Some("1.0.0")).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let neighbour = client.deployed_instance("hello").await;
+    let mut taking = Vec::new();
+    for n in 0..6 {
+        let id = client.instance("waiting").await;
+        client.post_message(id, "m-1", "wait").await;
+        // Each takes four of the eight places; from the third on they wait for one.
+        let status = if n < 2 { InstanceStatus::Waiting } else { InstanceStatus::Running };
+        client.until(id, "it has its place or waits for it", |info| info.status == status).await;
+        taking.push(id);
+        if n == 0 {
+            assert!(client.reply(neighbour, "are you well").await.contains("are you well"));
+        }
+    }
+    // The neighbour waits behind them, and is served when its turn has come; no message is lost to the want of room.
+    let free = async {
+        for id in taking {
+            client.until(id, "it has its place", |info| info.status == InstanceStatus::Waiting).await;
+            assert_eq!(client.post(&format!("/api/v1/instances/{id}/interrupt")).await.status, 202);
+            let error = client.ask_as(id, "m-1", "wait").await.error.expect("an error");
+            assert_eq!(error.known_code(), Some(ErrorCode::Interrupted), "{error:?}");
+        }
+    };
+    let (answer, ()) = tokio::join!(client.reply(neighbour, "are you well"), free);
+    assert!(answer.contains("are you well"), "{answer}");
 }
 
 #[tokio::test]
