@@ -1,10 +1,11 @@
 //! Real guests through `Runtime::run`: the clock, the gate, limits, stops and traps.
 //!
-//! Needs compiled agents: `PODIUM_TEST_AGENTS` names a folder with `probe.wasm` and `counter.wasm`, as `podium
-//! build` makes them. Without it these tests say so and pass; `tests/it` covers the same through the binary.
+//! The agents are built by the `podium` that was built beside these tests, once; `PODIUM_TEST_AGENTS` names a folder with
+//! `probe.wasm` and `counter.wasm` instead. Must never pass without having run a guest.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -96,12 +97,50 @@ impl Ran {
     }
 }
 
+/// The bytes of an agent's component.
+fn component(agent: &str) -> Vec<u8> {
+    let file = match std::env::var_os("PODIUM_TEST_AGENTS") {
+        Some(folder) => PathBuf::from(folder).join(format!("{agent}.wasm")),
+        None => built(agent),
+    };
+    std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The component that `podium build` makes of `agents/{agent}`, once in this process.
+fn built(agent: &str) -> PathBuf {
+    static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    // One test that fails to build says so; the others try themselves.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{agent}.wasm"));
+    if built.iter().any(|name| name == agent) {
+        return file;
+    }
+    let beside = std::env::current_exe().expect("this test is a file");
+    // target/ci/deps/guests-… has its `podium` in target/ci.
+    let podium = beside.parent().and_then(Path::parent).expect("within a target folder").join("podium");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../agents").join(agent);
+    let output = Command::new(&podium)
+        .arg("build")
+        .arg(source)
+        .arg("-o")
+        .arg(&file)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("{}: {error}; build the whole workspace first, as `make test` does", podium.display())
+        });
+    assert!(output.status.success(), "podium build {agent}: {}", String::from_utf8_lossy(&output.stderr));
+    built.push(agent.to_owned());
+    file
+}
+
 impl House {
-    async fn with(agent: &str) -> Option<Self> {
-        let Some(agents) = std::env::var_os("PODIUM_TEST_AGENTS").map(PathBuf::from) else {
-            eprintln!("SKIPPED: set PODIUM_TEST_AGENTS to a folder with compiled agents");
-            return None;
-        };
+    async fn with(agent: &str) -> Self {
+        Self::with_guests(agent, podium_runtime::room::GUESTS_MAX).await
+    }
+
+    /// With room for so many guests.
+    async fn with_guests(agent: &str, guests: usize) -> Self {
         let folder = tempfile::tempdir().expect("makes");
         std::fs::create_dir(folder.path().join("work")).expect("makes");
         // One cache for all tests and runs: what one has compiled, the others map.
@@ -114,14 +153,14 @@ impl House {
             threads,
             files: Part::new(1000),
             warm: WarmBudget::default(),
-            guests: podium_runtime::room::GUESTS_MAX,
+            guests,
             compiler: Compiler::InProcess,
         };
         let runtime = Runtime::new(config).expect("starts");
-        let bytes = std::fs::read(agents.join(format!("{agent}.wasm"))).expect("the agent is compiled");
+        let bytes = component(agent);
         let digest = Digest::from_bytes(*blake3::hash(&bytes).as_bytes());
         let agent = runtime.load(&digest, async { Ok(bytes.into()) }).await.expect("loads");
-        Some(Self { folder, runtime, agent })
+        Self { folder, runtime, agent }
     }
 
     fn turn(&self, change: impl FnOnce(&mut TurnSpec)) -> (Turn, Arc<Kept>) {
@@ -176,16 +215,9 @@ fn message(text: &str) -> Call {
     })
 }
 
-/// Runs the test with the probe, or says that it is skipped.
-macro_rules! probe {
-    ($house:ident) => {
-        let Some($house) = House::with("probe").await else { return };
-    };
-}
-
 #[tokio::test]
 async fn an_agent_describes_itself_and_lists_what_it_imports() {
-    probe!(house);
+    let house = House::with("probe").await;
     let said = house.runtime.describe(&house.agent).await.expect("describes");
     assert!(said.hooks.contains(&podium_wire::rest::Hook::OnMessage));
     assert_eq!(said.state_schema_version, 1);
@@ -197,7 +229,7 @@ async fn an_agent_describes_itself_and_lists_what_it_imports() {
 
 #[tokio::test]
 async fn a_turn_answers_changes_its_state_and_streams() {
-    probe!(house);
+    let house = House::with("probe").await;
     assert_eq!(house.say("echo hello").await.text(), "hello");
     let output = house.say("push one").await.output();
     assert_eq!(output.state["items"], json!(["one"]));
@@ -211,7 +243,7 @@ async fn a_turn_answers_changes_its_state_and_streams() {
 
 #[tokio::test]
 async fn init_and_config_changes_call_their_hooks() {
-    probe!(house);
+    let house = House::with("probe").await;
     for call in [Call::Init, Call::ConfigChange { changes: Vec::new(), source: "test".to_owned() }] {
         let (turn, _) = house.turn(|_| {});
         let (_handle, stop) = stop_pair();
@@ -221,7 +253,7 @@ async fn init_and_config_changes_call_their_hooks() {
 
 #[tokio::test]
 async fn history_comes_through_the_gate_and_counts_as_waiting() {
-    probe!(house);
+    let house = House::with("probe").await;
     let ran = house.say("history 2").await;
     let text = ran.text();
     assert!(text.contains("message 1\n") && text.ends_with("message 2"), "{text}");
@@ -230,7 +262,7 @@ async fn history_comes_through_the_gate_and_counts_as_waiting() {
 
 #[tokio::test]
 async fn files_are_the_workspace_and_nothing_else() {
-    probe!(house);
+    let house = House::with("probe").await;
     assert_eq!(house.say("write notes.md some words").await.text(), "written");
     assert_eq!(std::fs::read_to_string(house.folder.path().join("work/notes.md")).expect("is there"), "some words");
     assert_eq!(house.say("read notes.md").await.text(), "some words");
@@ -242,7 +274,7 @@ async fn files_are_the_workspace_and_nothing_else() {
 
 #[tokio::test]
 async fn timers_pass_and_the_clock_moves_with_them_only() {
-    probe!(house);
+    let house = House::with("probe").await;
     for command in ["sleep 80", "block 80"] {
         let begun = std::time::Duration::from_millis(Clock::system().now_ms());
         let ran = house.say(command).await;
@@ -258,7 +290,7 @@ async fn timers_pass_and_the_clock_moves_with_them_only() {
 
 #[tokio::test]
 async fn randomness_comes_from_the_seed() {
-    probe!(house);
+    let house = House::with("probe").await;
     let draw = |seed: u8| house.say_with("random", move |spec| spec.seed = [seed; 32]);
     let first = draw(1).await.text();
     assert_eq!(draw(1).await.text(), first);
@@ -267,7 +299,7 @@ async fn randomness_comes_from_the_seed() {
 
 #[tokio::test]
 async fn output_and_traces_go_to_the_log() {
-    probe!(house);
+    let house = House::with("probe").await;
     assert!(house.say("print to the log").await.log().contains("stdout: to the log\n"));
     let ran = house.say("boom because").await;
     assert_eq!(ran.code(), Some(ErrorCode::GuestTrap));
@@ -277,7 +309,7 @@ async fn output_and_traces_go_to_the_log() {
 
 #[tokio::test]
 async fn an_error_of_the_agent_keeps_its_words() {
-    probe!(house);
+    let house = House::with("probe").await;
     let error = house.say("fail gently").await.failed();
     assert_eq!(error.known_code(), Some(ErrorCode::GuestError));
     assert!(error.message.contains("probe_failed") && error.message.contains("gently"), "{}", error.message);
@@ -285,7 +317,7 @@ async fn an_error_of_the_agent_keeps_its_words() {
 
 #[tokio::test]
 async fn limits_end_the_guest_and_the_next_turn_works() {
-    probe!(house);
+    let house = House::with("probe").await;
     let second = Duration::from_secs(1);
     let ran = house.say_with("spin", |spec| spec.limits.cpu = second / 5).await;
     assert_eq!(ran.code(), Some(ErrorCode::CpuLimit));
@@ -304,7 +336,7 @@ async fn limits_end_the_guest_and_the_next_turn_works() {
 
 #[tokio::test]
 async fn a_stop_ends_a_guest_that_spins_and_one_that_waits() {
-    probe!(house);
+    let house = House::with("probe").await;
     for command in ["spin", "sleep 60000", "block 60000"] {
         for (reason, interrupted) in [(StopReason::Interrupt, true), (StopReason::HostStop, false)] {
             let (handle, stop) = stop_pair();
@@ -327,7 +359,7 @@ async fn a_stop_ends_a_guest_that_spins_and_one_that_waits() {
 
 #[tokio::test]
 async fn spinning_guests_leave_time_for_others() {
-    probe!(house);
+    let house = House::with("probe").await;
     let handles: Vec<_> = (0..32).map(|_| stop_pair()).collect();
     let (handles, stops): (Vec<_>, Vec<_>) = handles.into_iter().unzip();
     let spinning = futures_util::future::join_all(stops.into_iter().map(|stop| house.run("spin", |_| {}, stop)));
@@ -344,7 +376,7 @@ async fn spinning_guests_leave_time_for_others() {
 
 #[tokio::test]
 async fn a_dropped_run_drops_its_guest() {
-    probe!(house);
+    let house = House::with("probe").await;
     let (turn, kept) = house.turn(|_| {});
     let (_handle, stop) = stop_pair();
     let run = house.runtime.run(&house.agent, turn.clone(), message("sleep 60000"), stop);
@@ -357,7 +389,7 @@ async fn a_dropped_run_drops_its_guest() {
 
 #[tokio::test]
 async fn the_counter_counts_over_fresh_guests() {
-    let Some(house) = House::with("counter").await else { return };
+    let house = House::with("counter").await;
     let (mut state, mut version) = (Arc::new(json!({})), 0);
     for expected in 1..=50_u64 {
         let ran = house
@@ -372,4 +404,29 @@ async fn the_counter_counts_over_fresh_guests() {
     }
     assert_eq!(*state, json!({"count": 50}));
     assert_eq!(version, 50);
+}
+
+#[tokio::test]
+async fn a_turn_waits_for_room_and_is_not_failed_for_want_of_it() {
+    let house = House::with_guests("probe", 2).await;
+    let (handles, stops): (Vec<_>, Vec<_>) = (0..2).map(|_| stop_pair()).unzip();
+    let waiting = futures_util::future::join_all(stops.into_iter().map(|stop| house.run("sleep 60000", |_| {}, stop)));
+    let third = async {
+        let full = async {
+            while house.runtime.guests() < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), full).await.expect("two guests live");
+        let mut third = std::pin::pin!(house.say("echo at last"));
+        assert!(tokio::time::timeout(Duration::from_millis(300), &mut third).await.is_err(), "there is no room");
+        handles[0].stop(StopReason::Interrupt);
+        let ran = tokio::time::timeout(Duration::from_secs(60), third).await.expect("has room");
+        handles[1].stop(StopReason::Interrupt);
+        ran.text()
+    };
+    let (waited, text) = tokio::join!(waiting, third);
+    assert_eq!(text, "at last");
+    assert!(waited.iter().all(|ran| ran.code() == Some(ErrorCode::Interrupted)));
+    assert_eq!(house.runtime.guests(), 0);
 }
