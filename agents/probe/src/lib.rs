@@ -7,6 +7,7 @@
 //! `push TEXT` appends, `history N` answers the last N messages, `write PATH TEXT` and
 //! `read PATH` use the workspace, `ls` lists it, `log TEXT` logs it, `print TEXT` writes it to
 //! stdout, `now` and `random` answer clock and randomness, `elements` shows one of each kind. `asks` has what asks people.
+//! `spin-unless PATH` waits for ever where that file is, and loops where it is not.
 
 mod asks;
 
@@ -74,6 +75,12 @@ impl Agent for Probe {
             "sleep" => {
                 cx.sleep(Duration::from_millis(rest.parse()?)).await?;
                 cx.reply(format!("slept {rest}"))
+            }
+            "spin-unless" => {
+                if !std::path::Path::new(WORKSPACE).join(rest).exists() {
+                    spin();
+                }
+                cx.sleep(Duration::MAX).await
             }
             "block" => {
                 std::thread::sleep(Duration::from_millis(rest.parse()?));

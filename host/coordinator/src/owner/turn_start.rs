@@ -301,6 +301,7 @@ impl Owner {
         if let Some(row) = row {
             request.inbox_seq = Some(row.seq);
             request.turn = row.turn.as_ref().map(|turn| turn.turn);
+            running.attempt.row.attempts = 0;
             request.attempt = row.attempt();
             request.messages = super::turn_end::spoken(row, &[]);
         }

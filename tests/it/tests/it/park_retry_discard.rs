@@ -1,10 +1,11 @@
 //! A message on which the host dies again and again is parked; retry and discard (TURN §6).
 
-use podium_it::{Client, Host, agents};
+use podium_it::{Client, Data, Host, agents, eventually};
 use podium_wire::ErrorCode;
 use podium_wire::InstanceId;
 use podium_wire::rest::{ExternalCut, InstanceStatus, MessageReceipt};
 use podium_wire::updates::{EventType, UpdateBody};
+use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 /// A host with an instance whose first message has killed it as often as it may, and one message behind it.
@@ -44,6 +45,43 @@ async fn nothing_behind_a_parked_message_runs() {
     let neighbour = client.instance("probe").await;
     assert_eq!(client.reply(neighbour, "echo fine").await, "fine");
     assert_eq!(client.info(id).await.cut, 1);
+}
+
+/// Deaths that count against a message, as the disk has them.
+fn deaths(data: &Data, id: InstanceId, message: &str) -> u32 {
+    let path = data.path().join(format!("instances/{id}/messages/messages.db"));
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opens");
+    let sql = "SELECT attempts FROM inbox WHERE id = ?1";
+    database.query_row(sql, [message], |row| row.get(0)).expect("the message is there")
+}
+
+#[tokio::test]
+async fn a_wait_forgives_deaths_whatever_ends_it() {
+    let host = Host::start().await;
+    assert_eq!(host.client().deploy(agents::with_retry("probe", 2), None, None).await.status, 201);
+    let id = host.client().instance("probe").await;
+    let work = host.data().path().join(format!("instances/{id}/chronicle/work"));
+    host.client().post_message(id, "m", "spin-unless calm").await;
+    let running = |info: &podium_wire::rest::InstanceInfo| info.status == InstanceStatus::Running;
+    host.client().until(id, "it runs", running).await;
+    // One death, then an attempt that waits long enough for it to be forgiven.
+    let data = host.kill();
+    std::fs::create_dir_all(&work).expect("is made");
+    std::fs::write(work.join("calm"), "").expect("is written");
+    let host = Host::start_on(&data).await;
+    host.client().until(id, "it waits", |info| info.status == InstanceStatus::Waiting).await;
+    eventually("the death is forgiven", async || (deaths(&data, id, "m") == 0).then_some(())).await;
+    let (status, _) = host.stop().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(deaths(&data, id, "m"), 0, "a stop brings no death back");
+    // So there is one more to die before it is parked.
+    std::fs::remove_file(work.join("calm")).expect("is removed");
+    let host = Host::start_on(&data).await;
+    host.client().until(id, "it runs", running).await;
+    let host = Host::start_on(&host.kill()).await;
+    let runs = [InstanceStatus::Running, InstanceStatus::Parked];
+    let info = host.client().until(id, "it runs, or not", |info| runs.contains(&info.status)).await;
+    assert_eq!(info.status, InstanceStatus::Running);
 }
 
 #[tokio::test]
