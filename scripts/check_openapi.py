@@ -10,11 +10,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 document = json.loads(pathlib.Path(sys.argv[1]).read_text())
 faults = [f"the document: {fault.json_path}: {fault.message}" for fault in OpenAPIV31SpecValidator(document).iter_errors()]
 
-# A golden file is named by its shape, with a word behind a hyphen where there are several.
+# A golden file is named by its shape, with a word behind a hyphen where there are several; a frame's by its type.
 goldens = 0
-for folder in ("rest", "error"):
+for folder, frame in (("rest", None), ("error", None), ("client", "ClientFrame"), ("server", "ServerFrame")):
     for golden in sorted(pathlib.Path(sys.argv[2], folder).glob("*.json")):
-        shape = golden.stem.split("-")[0]
+        shape = frame or golden.stem.split("-")[0]
         if shape not in document["components"]["schemas"]:
             faults.append(f"{golden}: no route takes or gives a {shape}")
             continue

@@ -3,6 +3,7 @@
 //! Owns the shapes and the close codes. A frame that is not one of these is answered by an `error`
 //! frame, never by an update.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::asks::{GivenAnswer, GivenDecision};
@@ -20,7 +21,7 @@ pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a server sends. Written with serde, read with [`ServerFrame::read`]: an update's content stays unparsed,
 /// which serde's own reading of tagged enums cannot do.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
     /// The first frame of every connection.
@@ -36,7 +37,7 @@ pub enum ServerFrame {
 }
 
 /// Where a subscription's durable rows lie. Frames before this one were on their way already and come again behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Subscribed {
     /// Rows after this `seq` follow …
     pub after_seq: u64,
@@ -45,7 +46,7 @@ pub struct Subscribed {
 }
 
 /// The answer to `ping`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pong {
     /// The ping's own token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +87,7 @@ impl ServerFrame {
 }
 
 /// Where the instance stands when a client connects.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
     /// [`PROTOCOL`].
     pub protocol: String,
@@ -101,7 +102,7 @@ pub struct Hello {
 }
 
 /// What a client sends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ClientFrame {
     /// A message to the agent.
@@ -165,7 +166,7 @@ impl ClientFrame {
 }
 
 /// Where a subscription begins (TURN.md §4).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
     /// Durable updates after this one.

@@ -4,6 +4,7 @@
 //! table of names, durability and synonyms; docs are generated from it. Must never decide when an
 //! update becomes durable: that is the cut's.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -41,7 +42,7 @@ pub struct CatalogueEntry {
 macro_rules! catalogue {
     ($($variant:ident $name:literal $durability:ident [$($synonym:literal),*] $fields:literal $about:literal;)*) => {
         /// The kind of an update.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum EventType {
             $(#[doc = $about] #[serde(rename = $name, $(alias = $synonym),*)] $variant,)*
         }
@@ -129,7 +130,7 @@ impl EventType {
 }
 
 /// One update as it is framed. The field `content` stays unparsed JSON: it is written once and passed on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Update {
     /// The kind.
     pub event_type: EventType,
@@ -151,6 +152,7 @@ pub struct Update {
     /// When, in milliseconds since the Unix epoch.
     pub ts: u64,
     /// The fields that the catalogue names, an object.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub content: Box<RawValue>,
 }
 

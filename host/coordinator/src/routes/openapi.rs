@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use podium_wire::asks::{AskList, GivenAnswer, GivenDecision};
 use podium_wire::error::ErrorBody;
+use podium_wire::frames::{ClientFrame, PROTOCOL, ServerFrame};
 use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, DeploymentDetail, DeploymentPage, ExternalCut, FilePage,
     Health, HistoryPage, InstanceInfo, InstancePage, LogPage, MessageOutcome, MessageReceipt, PostMessage, PutConfig,
@@ -58,12 +59,14 @@ struct Operation {
     takes: Body,
     gives: Vec<(u16, &'static str, Vec<Body>)>,
     needs_token: bool,
+    /// A WebSocket whose text frames are `ClientFrame` and `ServerFrame`.
+    speaks_frames: bool,
 }
 
 impl Operation {
     fn new(method: &'static str, path: &'static str, id: &'static str, about: &'static str) -> Self {
         let (query, gives) = (Vec::new(), Vec::new());
-        Self { method, path, id, about, query, takes: Body::Empty, gives, needs_token: true }
+        Self { method, path, id, about, query, takes: Body::Empty, gives, needs_token: true, speaks_frames: false }
     }
 
     fn query(mut self, name: &'static str, kind: &'static str, about: &'static str) -> Self {
@@ -87,6 +90,11 @@ impl Operation {
 
     fn without_token(mut self) -> Self {
         self.needs_token = false;
+        self
+    }
+
+    fn speaks_frames(mut self) -> Self {
+        self.speaks_frames = true;
         self
     }
 }
@@ -166,11 +174,9 @@ fn info(path: &'static str, id: &'static str) -> Operation {
 }
 
 fn connect(path: &'static str, id: &'static str) -> Operation {
-    Operation::new("get", path, id, "Opens the WebSocket of updates and commands.").gives(
-        101,
-        "The connection goes on as a WebSocket.",
-        Body::Empty,
-    )
+    Operation::new("get", path, id, "Opens the WebSocket of updates and commands.")
+        .gives(101, "The connection goes on as a WebSocket.", Body::Empty)
+        .speaks_frames()
 }
 
 /// Below an instance: under `/api/v1/instances/{id}` and `/agent/{id}`.
@@ -349,6 +355,12 @@ impl Writer {
         if !operation.needs_token {
             written["security"] = json!([]);
         }
+        if operation.speaks_frames {
+            // OpenAPI has no word for frames, so an extension field says it, with schemas as everywhere.
+            let client = self.takes.subschema_for::<ClientFrame>();
+            let server = self.gives.subschema_for::<ServerFrame>();
+            written["x-websocket"] = json!({ "protocol": PROTOCOL, "client": client, "server": server });
+        }
         written
     }
 }
@@ -414,7 +426,8 @@ fn document() -> Value {
             "title": "Podium",
             "summary": "A serverless host for AI agents.",
             "description": "Times are milliseconds since the Unix epoch. Every path below `/api/v1/instances/{id}` is there \
-                            below `/agent/{id}` too.",
+                            below `/agent/{id}` too. `x-websocket` names the shapes of a WebSocket's text frames, one \
+                            JSON object each.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },

@@ -46,6 +46,13 @@ async fn the_api_describes_itself_by_the_rules_of_openapi() {
     let mut wrong = document.clone();
     wrong["components"]["schemas"]["Health"]["properties"]["version"]["type"] = "integer".into();
     assert!(judged(&wrong).is_err_and(|said| said.contains("Health.json")));
+    // The WebSocket says what is sent over it, each way.
+    let frames = &document["paths"]["/agent/{id}"]["get"]["x-websocket"];
+    assert_eq!(frames["client"]["$ref"], "#/components/schemas/ClientFrame");
+    assert_eq!(frames["server"]["$ref"], "#/components/schemas/ServerFrame");
+    let mut wrong = document.clone();
+    wrong["components"]["schemas"]["ClientFrame"] = serde_json::json!({ "type": "string" });
+    assert!(judged(&wrong).is_err_and(|said| said.contains("process_message.json")));
 }
 
 #[tokio::test]
