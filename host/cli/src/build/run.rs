@@ -1,11 +1,14 @@
 //! Running a child process to its end.
 //!
 //! Owns how output is passed on and how much of it is kept for an error. Must never hold more of
-//! it than [`TAIL_LINES_MAX`] lines.
+//! it than [`TAIL_LINES_MAX`] lines, or leave the child running when this process is killed.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 use super::BuildError;
 
@@ -34,6 +37,7 @@ pub(super) fn run(mut command: Command, progress: &mut dyn FnMut(&str)) -> Resul
     // Stdout goes through a file: two pipes read by one thread could block each other.
     let mut stdout = tempfile::tempfile().map_err(BuildError::io(&doing))?;
     let for_child = stdout.try_clone().map_err(BuildError::io(&doing))?;
+    end_with_us(&mut command);
     let mut child = command.stdout(for_child).stderr(Stdio::piped()).spawn().map_err(BuildError::io(&doing))?;
     let mut tail = VecDeque::new();
     if let Some(stderr) = child.stderr.take() {
@@ -67,6 +71,20 @@ pub(super) fn run(mut command: Command, progress: &mut dyn FnMut(&str)) -> Resul
     stdout.rewind().map_err(BuildError::io(&doing))?;
     stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(BuildError::io(&doing))?;
     Ok(Ended { is_success: status.success(), answer, tail: Vec::from(tail).join("\n") })
+}
+
+/// The kernel kills the child with the thread that starts it, and so with this process: a build that nobody waits for
+/// would go on for minutes. What the child has started itself ends by its own.
+#[expect(unsafe_code, reason = "there is no safe form of what runs between fork and exec")]
+fn end_with_us(command: &mut Command) {
+    let us = getpid();
+    let ask = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Gone before the question: nobody would send the signal any more.
+        if getppid() == Some(us) { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotConnected)) }
+    };
+    // SAFETY: it makes two system calls, takes no lock and allocates nothing; an error of a kind alone is no allocation either.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// Runs a command that answers in a line; none when it cannot be run or fails.

@@ -149,10 +149,31 @@ async fn an_author_s_afternoon() {
     assert_eq!(put_back["error"]["code"], ErrorCode::GuestTrap.to_string());
 
     // Mended, it goes on; the numbers rise.
-    source(&folder, "three", "");
+    source(
+        &folder,
+        "three",
+        "if message.text == \"e\" { cx.ask(podium_sdk::Question::new(\"go\", \"Go on?\")).await?; }",
+    );
     let upgraded = dev.event("upgraded").await;
     assert!(is_version(&upgraded, "deployment_id", "0.1.0-dev.4"), "{upgraded}");
-    assert_eq!(socket.turn("e").await.text.as_deref(), Some("three 5 e"));
+
+    // What is saved while a turn runs waits for its end.
+    let asking = socket.say("e").await;
+    let ask = wait::eventually("a question", async || {
+        let asks = client.get(&format!("/agent/{id}/asks")).await.json();
+        asks["asks"][0]["request_id"].as_str().map(str::to_owned)
+    })
+    .await;
+    source(&folder, "three", "");
+    let waiting = dev.event("waiting").await;
+    assert!(is_version(&waiting, "deployment_id", "0.1.0-dev.5"), "{waiting}");
+    assert!(client.info(id).await.deployment_id.to_string().starts_with("diary:0.1.0-dev.4@"));
+    let given = serde_json::json!({"request_id": ask, "answer": {"text": "yes"}});
+    assert_eq!(client.post_json(&format!("/agent/{id}/answer"), &given).await.status, 204);
+    assert_eq!(socket.rest_of_turn(asking).await.text.as_deref(), Some("three 5 e"));
+    let upgraded = dev.event("upgraded").await;
+    assert!(is_version(&upgraded, "deployment_id", "0.1.0-dev.5"), "{upgraded}");
+    assert!(is_version(&upgraded, "previous_deployment_id", "0.1.0-dev.4"), "{upgraded}");
 
     // A folder has one loop; the second is told so and harms nothing.
     cli.run(&["dev", "--json"]).await.failed(75, ErrorCode::DataFolderInUse);
@@ -162,7 +183,7 @@ async fn an_author_s_afternoon() {
     // The next day: the same instance with its conversation, on the same code.
     let mut dev = Dev::start(&cli, &[]);
     let unchanged = dev.event("unchanged").await;
-    assert!(is_version(&unchanged, "deployment_id", "0.1.0-dev.4"), "{unchanged}");
+    assert!(is_version(&unchanged, "deployment_id", "0.1.0-dev.5"), "{unchanged}");
     let (again, client, _) = dev.ready().await;
     assert_eq!(again, id);
     assert_eq!(client.reply(id, "f").await, "three 6 f");
@@ -204,6 +225,40 @@ async fn an_author_s_afternoon() {
     assert_eq!(host.client().reply(other, "a").await, "three 1 a");
     dev.stop().await;
     assert_eq!(host.client().reply(other, "b").await, "three 2 b");
+}
+
+/// A process that is there and has not ended.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+#[tokio::test]
+async fn a_loop_that_is_killed_leaves_no_build_behind() {
+    let data = Data::new();
+    let cli = author(&data).folder(data.scratch());
+    cli.run(&["new", "diary"]).await.ok();
+    let folder = data.scratch().join("diary");
+    // A build that takes its time, and says who runs it.
+    let pids = folder.join("pids");
+    let script = format!(
+        "fn main() {{\n    let pids = format!(\"{{}} {{}}\", std::os::unix::process::parent_id(), std::process::id());\n    \
+         std::fs::write({:?}, pids).unwrap();\n    std::fs::rename({0:?}, {pids:?}).unwrap();\n    \
+         std::thread::sleep(std::time::Duration::from_secs(600));\n}}\n",
+        folder.join("pids.new")
+    );
+    std::fs::write(folder.join("build.rs"), script).expect("a build script");
+    let mut dev = Dev::start(&cli.folder(folder), &[]);
+    let written = || std::future::ready(std::fs::read_to_string(&pids).ok());
+    let written = wait::within(BUILD_PATIENCE, "the build script runs", written).await;
+    let (cargo, script) = written.split_once(' ').expect("two numbers");
+    let (cargo, script): (u32, u32) = (cargo.parse().expect("a pid"), script.parse().expect("a pid"));
+    assert!(is_running(cargo));
+    dev.child.kill().expect("killed");
+    wait::eventually("cargo ends", || std::future::ready((!is_running(cargo)).then_some(()))).await;
+    // It belongs to cargo, which has no such manners.
+    let script = rustix::process::Pid::from_raw(i32::try_from(script).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(script, rustix::process::Signal::KILL).expect("killed");
 }
 
 #[tokio::test]
