@@ -20,6 +20,8 @@ pub enum Failure {
     Missing,
     /// The file is no database, or its pages do not fit together.
     Damaged,
+    /// Somebody else holds it for longer than we wait.
+    Busy,
     /// Anything else: a broken invariant of ours.
     Other,
 }
@@ -66,6 +68,7 @@ fn of_sqlite(error: &rusqlite::Error) -> Failure {
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Failure::ReadOnly,
         ErrorCode::SystemIoFailure => Failure::Io,
         ErrorCode::CannotOpen => Failure::Missing,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Failure::Busy,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Failure::Damaged,
         _ => Failure::Other,
     }

@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::rows::{level_number, level_of};
 use crate::schema::{SCHEMA_VERSION, Templates};
 use crate::slot::Open;
-use crate::snapshots::remove_beside;
+use crate::snapshots::{can_be_made_again, remove_beside, set_aside};
 use crate::updates::PAGE_BYTES_MAX;
 
 /// Most bytes of lines that an instance keeps: eight turns that log all they may.
@@ -171,7 +171,15 @@ impl Open {
         if self.agent.is_none() {
             let path = self.paths.agent_db();
             match path.symlink_metadata() {
-                Ok(_) => self.agent = Some(AgentLog::open(&path)?),
+                Ok(_) => match AgentLog::open(&path) {
+                    Ok(log) => self.agent = Some(log),
+                    // Its making is not synced, so a power cut can leave an empty file. Nothing else hangs on a log.
+                    Err(error) if can_be_made_again(&error) => {
+                        tracing::warn!(instance = %self.id, %error, "agent.db is unreadable; a new log begins");
+                        set_aside(&path)?;
+                    }
+                    Err(error) => return Err(error),
+                },
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(StoreError::file(path, error)),
             }

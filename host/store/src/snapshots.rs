@@ -74,7 +74,9 @@ impl StateDb {
             |row| row.get(0),
         )?;
         if past {
-            self.database.transaction::<_, StoreError>(|connection| {
+            // On the disk before another attempt writes its own delta under the same number: a power cut must not bring
+            // this one back in its place.
+            self.database.transaction_at::<_, StoreError>(Synchronous::Full, |connection| {
                 connection.execute("DELETE FROM deltas WHERE cut > ?1", [cut])?;
                 connection.execute("DELETE FROM snapshots WHERE cut > ?1", [cut])?;
                 Ok(())
@@ -113,22 +115,25 @@ impl StateDb {
         Ok(due)
     }
 
-    /// Writes deltas that are missing.
+    /// Writes deltas that are missing, or that an attempt left which never became true.
     fn redo(&mut self, ops: &[(u64, String)]) -> Result<(), StoreError> {
         let connection = self.database.connection();
-        let mut exists = connection.prepare("SELECT EXISTS (SELECT 1 FROM deltas WHERE cut = ?1)")?;
-        let mut missing = Vec::new();
+        let mut find = connection.prepare("SELECT patch FROM deltas WHERE cut = ?1")?;
+        let mut wrong = Vec::new();
         for (cut, patch) in ops {
-            if !exists.query_row([cut], |row| row.get::<_, bool>(0))? {
-                missing.push((cut, patch));
+            let found: Option<String> = find.query_row([cut], |row| row.get(0)).optional()?;
+            if found.as_ref() != Some(patch) {
+                wrong.push((cut, patch));
             }
         }
-        drop(exists);
-        if !missing.is_empty() {
+        drop(find);
+        if let Some((first, _)) = wrong.first() {
             self.database.transaction::<_, StoreError>(|connection| {
-                let mut insert = connection.prepare("INSERT INTO deltas(cut, patch) VALUES (?1, ?2)")?;
-                for (cut, patch) in missing {
-                    insert.execute(params![cut, patch])?;
+                // A snapshot is written with its delta: from here on each one is of what never became true.
+                connection.execute("DELETE FROM snapshots WHERE cut >= ?1", [first])?;
+                let mut write = connection.prepare("INSERT OR REPLACE INTO deltas(cut, patch) VALUES (?1, ?2)")?;
+                for (cut, patch) in &wrong {
+                    write.execute(params![cut, patch])?;
                 }
                 Ok(())
             })?;
@@ -222,7 +227,7 @@ impl Open {
     /// Brings `state.db` to the last cut from the redo operations and gives the state.
     pub(crate) fn recover_state(&mut self, templates: &Templates) -> Result<Value, StoreError> {
         match self.redo_state(templates) {
-            Err(error) if can_be_rebuilt(&error) => {
+            Err(error) if can_be_made_again(&error) => {
                 tracing::warn!(instance = %self.id, %error, "state.db is unreadable; it is made again");
                 self.set_state_aside()?;
                 self.redo_state(templates)
@@ -267,13 +272,9 @@ impl Open {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Keeps an unreadable file for a person to look at, once.
     fn set_state_aside(&mut self) -> Result<(), StoreError> {
         self.state = StateSide::Absent;
-        let path = self.paths.state_db();
-        let aside = beside(&path, ".damaged");
-        std::fs::rename(&path, &aside).map_err(|error| StoreError::file(&path, error))?;
-        remove_beside(&path)
+        set_aside(&self.paths.state_db())
     }
 
     pub(crate) fn damaged(&self, what: impl Into<String>) -> StoreError {
@@ -281,14 +282,21 @@ impl Open {
     }
 }
 
-/// True when another `state.db`, made from the redo operations, may mend it.
-fn can_be_rebuilt(error: &StoreError) -> bool {
+/// True when the file is at fault and another one in its place may do: `state.db` from the redo operations, an empty log.
+pub(crate) fn can_be_made_again(error: &StoreError) -> bool {
     use podium_sqlite::Failure;
     match error {
         StoreError::Sqlite(error) => matches!(error.failure(), Failure::Damaged | Failure::Other),
         StoreError::Json(_) => true,
         _ => false,
     }
+}
+
+/// Keeps an unreadable database for a person to look at, once.
+pub(crate) fn set_aside(database: &Path) -> Result<(), StoreError> {
+    let aside = beside(database, ".damaged");
+    std::fs::rename(database, &aside).map_err(|error| StoreError::file(database, error))?;
+    remove_beside(database)
 }
 
 /// Removes a WAL and shared memory whose database is gone: SQLite would play the old WAL into a new file.

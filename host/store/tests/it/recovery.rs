@@ -1,6 +1,6 @@
 //! Recovery from every state that a crash, a power cut or a broken file can leave.
 
-use podium_store::{SNAPSHOT_DELTAS, Store, StoreError};
+use podium_store::{RowKind, SNAPSHOT_DELTAS, Store, StoreError, TurnStart};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::json;
@@ -55,6 +55,81 @@ async fn a_crash_between_the_two_databases() {
         replace_state(before.path(), behind.path());
         model.check(&open(behind.path()).instance(id(1))).await;
     }
+}
+
+#[tokio::test]
+async fn a_state_of_an_attempt_that_never_became_true_is_not_taken_for_the_one_that_did() {
+    let folder = folder();
+    let store = open(folder.path());
+    created(&store, 1).await;
+    let mut model = Model::new();
+    // Each time the last cut lies at another distance from a snapshot, and one is due with it.
+    for cuts in [1, 3, SNAPSHOT_DELTAS - 5] {
+        cut_some(&store, &mut model, cuts, 10).await;
+        let before = crate::common::folder();
+        copy(folder.path(), before.path());
+        // The attempt that failed wrote another value under the same number.
+        let (failed, mut other) = (crate::common::folder(), model.clone());
+        copy(before.path(), failed.path());
+        let attempt = open(failed.path());
+        attempt.instance(id(1)).cut(other.cut(vec![set(7, 20)])).await.expect("cut");
+        attempt.close().await;
+        // The next attempt becomes true; then the power goes, and takes of state.db what was not synced.
+        store.instance(id(1)).cut(model.cut(vec![set(8, 20)])).await.expect("cut");
+        let crashed = crate::common::folder();
+        copy(folder.path(), crashed.path());
+        replace_state(failed.path(), crashed.path());
+        model.check(&open(crashed.path()).instance(id(1))).await;
+    }
+}
+
+#[tokio::test]
+async fn a_state_that_somebody_holds_is_not_set_aside() {
+    let folder = folder();
+    let store = open(folder.path());
+    created(&store, 1).await;
+    let mut model = Model::new();
+    cut_some(&store, &mut model, SNAPSHOT_DELTAS + 3, 10).await;
+    store.close().await;
+    let path = state_db(folder.path(), 1);
+    let other = Connection::open(&path).expect("opens");
+    other.execute_batch("PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE; SELECT * FROM deltas;").expect("held");
+    let store = open(folder.path());
+    let error = store.instance(id(1)).recover().await.expect_err("it is held");
+    assert!(matches!(error, StoreError::Sqlite(_)), "{error:?}");
+    drop(other);
+    store.close().await;
+    model.check(&open(folder.path()).instance(id(1))).await;
+    assert!(!path.with_extension("db.damaged").exists());
+}
+
+#[tokio::test]
+async fn a_log_that_a_power_cut_left_empty_begins_anew() {
+    use podium_store::{LogQuery, NewLogLine};
+    use podium_wire::rest::LogLevel;
+    let folder = folder();
+    let store = open(folder.path());
+    created(&store, 1).await;
+    let line = |message: &str| NewLogLine {
+        ts: 1,
+        level: LogLevel::Info,
+        module: "agent".to_owned(),
+        message: message.to_owned(),
+        turn_id: None,
+        fields: None,
+    };
+    store.instance(id(1)).append_logs(vec![line("lost")]).await.expect("written");
+    store.close().await;
+    let path = folder.path().join(format!("instances/{}/logs/agent.db", id(1)));
+    std::fs::write(&path, b"").expect("emptied");
+    drop(std::fs::remove_file(path.with_extension("db-wal")));
+    let store = open(folder.path());
+    let query = LogQuery { limit: 10, ..LogQuery::default() };
+    assert_eq!(store.instance(id(1)).logs(query).await.expect("read").lines, []);
+    store.instance(id(1)).append_logs(vec![line("kept")]).await.expect("written");
+    let lines = store.instance(id(1)).logs(query).await.expect("read").lines;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0].message, "kept");
 }
 
 fn replace_state(from: &std::path::Path, to: &std::path::Path) {
@@ -164,4 +239,35 @@ proptest! {
             }
         });
     }
+}
+
+#[tokio::test]
+async fn a_hook_that_died_with_the_host_is_closed_and_a_message_s_turn_stays_open() {
+    let folder = folder();
+    let store = open(folder.path());
+    let instance = created(&store, 1).await;
+    let hook = |turn, base| TurnStart { kind: RowKind::Idle, ..start(turn, base) };
+    let status = |root: &std::path::Path, turn: u64| -> String {
+        let database = Connection::open(messages_db(root, 1)).expect("opens");
+        database.query_row("SELECT status FROM turns WHERE turn = ?1", [turn], |row| row.get(0)).expect("a turn")
+    };
+    instance.begin_hook(hook(1, 1)).await.expect("begins");
+    instance.cut(request(1, Some(1), None)).await.expect("cut");
+    instance.begin_hook(hook(2, 2)).await.expect("begins");
+    let crashed = crate::common::folder();
+    copy(folder.path(), crashed.path());
+    let recovered = open(crashed.path()).instance(id(1)).recover().await.expect("recovers");
+    assert_eq!((recovered.last_turn, recovered.unfinished), (2, Vec::new()));
+    assert_eq!([status(crashed.path(), 1), status(crashed.path(), 2)], ["done", "dropped"]);
+
+    // One that was ended while the host lives.
+    instance.close_hook(2).await.expect("closes");
+    assert_eq!(status(folder.path(), 2), "dropped");
+    instance.close_hook(1).await.expect("closes");
+    instance.accept(row("m1", "1", Some(start(3, 2)))).await.expect("accepted");
+    let crashed = crate::common::folder();
+    copy(folder.path(), crashed.path());
+    let recovered = open(crashed.path()).instance(id(1)).recover().await.expect("recovers");
+    assert_eq!(recovered.unfinished.len(), 1);
+    assert_eq!([status(crashed.path(), 1), status(crashed.path(), 3)], ["done", "running"]);
 }
