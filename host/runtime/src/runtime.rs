@@ -394,6 +394,11 @@ impl Shared {
                 wait: limits.wait,
             };
             let ended = driver.drive(std::pin::pin!(call)).await;
+            // Whatever it answers, it was kept from its files.
+            let ended = match (ended, guest.store.data().refused_files()) {
+                (Ok(_), Some(limit)) => Err(crate::driver::Ended::Limit(limit)),
+                (ended, _) => ended,
+            };
             if let Some(turn) = &turn {
                 turn.guest_ended();
             }

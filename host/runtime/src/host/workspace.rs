@@ -63,12 +63,15 @@ pub(crate) struct Workspace {
     streams: Vec<u32>,
     /// The guest's share of the host's descriptors.
     held: Held,
+    /// The folder was to be opened, and the host had no descriptor left for it.
+    refused: bool,
 }
 
 impl Workspace {
     /// That of a turn, not opened.
     pub(crate) fn new(path: PathBuf, descriptors: &Part) -> Self {
-        Self { path, unopened: Vec::new(), opened: None, streams: Vec::new(), held: descriptors.hold_nothing() }
+        let held = descriptors.hold_nothing();
+        Self { path, unopened: Vec::new(), opened: None, streams: Vec::new(), held, refused: false }
     }
 
     /// A handle that the guest was given.
@@ -94,10 +97,15 @@ impl Workspace {
         !self.unopened.is_empty()
     }
 
-    /// Puts all handles on the real folder. When it cannot be opened they stay where nothing is.
+    /// Puts all handles on the real folder. When it cannot be opened, or no descriptor is left for it, they stay where nothing is.
     pub(crate) fn open(&mut self, table: &mut ResourceTable) -> io::Result<()> {
+        let count = self.count(table);
         // Taken in any case: a handle that the guest drops may come again as another one.
         let handles = std::mem::take(&mut self.unopened);
+        if self.opened.is_none() && !self.held.set(count + 1) {
+            self.refused = true;
+            return Ok(());
+        }
         let folder = match &self.opened {
             Some(folder) => Arc::clone(folder),
             None => Arc::clone(self.opened.insert(Arc::new(open_folder(&self.path)?))),
@@ -110,15 +118,31 @@ impl Workspace {
         Ok(())
     }
 
-    /// Counts what this guest keeps open in the host's part; false when that has not so many left. Its standard streams and
-    /// listings hold no descriptor.
+    /// Counts what this guest keeps open in the host's part; false when that has not so many left.
     pub(crate) fn hold(&mut self, table: &mut ResourceTable) -> bool {
+        let count = self.count(table);
+        !self.refused && self.held.set(count)
+    }
+
+    /// True when the host had no descriptor left for the folder: what the guest has seen since is not what is there.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Descriptors that this guest keeps open: the folder, which its handles share and which stays open without them, and
+    /// everything else it has opened. Its standard streams and listings hold none.
+    fn count(&mut self, table: &mut ResourceTable) -> usize {
         self.streams.retain(|stream| {
             table.get(&Resource::<DynInputStream>::new_borrow(*stream)).is_ok()
                 || table.get(&Resource::<DynOutputStream>::new_borrow(*stream)).is_ok()
         });
-        let handles = table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count();
-        self.held.set(handles.saturating_sub(self.unopened.len()) + self.streams.len())
+        let folder = self.opened.as_ref();
+        let is_own = |descriptor: &Descriptor| match descriptor {
+            Descriptor::Dir(at) => !folder.is_some_and(|folder| Arc::ptr_eq(folder, &at.dir)),
+            Descriptor::File(_) => true,
+        };
+        let own = table.iter_mut().filter(|entry| entry.downcast_ref().is_some_and(is_own)).count();
+        own.saturating_sub(self.unopened.len()) + usize::from(folder.is_some()) + self.streams.len()
     }
 
     /// The most that all guests may hold.
@@ -151,5 +175,53 @@ fn private_folder(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+    use wasmtime_wasi::p2::bindings::filesystem::preopens::Host;
+
+    use super::*;
+
+    /// A guest that was given its handle, on a host that has so many descriptors for files.
+    fn guest(folder: &Path, descriptors: &Part) -> (Workspace, ResourceTable, Resource<Descriptor>) {
+        let (mut table, mut ctx) = (ResourceTable::new(), Nowhere::new(folder).expect("is made").view());
+        let mut view = WasiFilesystemCtxView { ctx: &mut ctx, table: &mut table };
+        let (handle, _) = view.get_directories().expect("answers").pop().expect("one");
+        let mut workspace = Workspace::new(folder.join("work"), descriptors);
+        workspace.handed_out(&handle);
+        (workspace, table, handle)
+    }
+
+    #[test]
+    fn a_folder_that_stays_open_without_a_handle_is_counted() {
+        let (folder, part) = (tempfile::tempdir().expect("a folder"), Part::new(2));
+        let (mut workspace, mut table, handle) = guest(folder.path(), &part);
+        assert!(workspace.hold(&mut table));
+        assert_eq!(part.held(), 0, "nothing is open yet");
+        workspace.open(&mut table).expect("opens");
+        assert_eq!(part.held(), 1, "before anything is asked of it");
+        assert!(workspace.hold(&mut table));
+        assert_eq!(part.held(), 1, "its handle is no second one");
+        workspace.given_back(handle.rep());
+        table.delete(handle).expect("was there");
+        assert!(workspace.hold(&mut table));
+        assert_eq!(part.held(), 1, "it is open still");
+        drop(workspace);
+        assert_eq!(part.held(), 0);
+    }
+
+    #[test]
+    fn a_folder_is_not_opened_when_no_descriptor_is_left_for_it() {
+        let (folder, part) = (tempfile::tempdir().expect("a folder"), Part::new(1));
+        let taken = part.take().expect("one");
+        let (mut workspace, mut table, _handle) = guest(folder.path(), &part);
+        workspace.open(&mut table).expect("is no error of the system");
+        assert!(workspace.was_refused() && !workspace.hold(&mut table));
+        assert!(!folder.path().join("work").exists());
+        drop(taken);
+        assert!(!workspace.hold(&mut table), "the guest has seen an empty folder");
     }
 }
