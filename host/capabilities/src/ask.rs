@@ -16,6 +16,7 @@ use podium_wire::asks::{
 use podium_wire::updates::{Update, UpdateBody};
 use podium_wire::{ErrorCode, WireError};
 
+use crate::effect::{Unread, UnreadBytes};
 use crate::error::CallError;
 use crate::turn::{Turn, Work};
 
@@ -41,6 +42,16 @@ pub enum Given {
     Answer(Answer),
     /// A decision on a permission.
     Decision(Decision),
+}
+
+impl Given {
+    /// What it takes in memory beyond a word.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Answer(answer) => answer.as_str().len(),
+            Self::Decision(_) => 0,
+        }
+    }
 }
 
 /// Who gave it, and how.
@@ -171,7 +182,7 @@ impl Turn {
     pub fn question(
         &self,
         question: Question,
-    ) -> Result<(impl Future<Output = Result<Answer, WireError>> + Send + 'static, AskGuard), CallError> {
+    ) -> Result<(impl Future<Output = Unread<Result<Answer, WireError>>> + Send + 'static, AskGuard), CallError> {
         self.ask("ask.question", check_question(&question).map(|()| Ask::Question(question)), |given| match given {
             Given::Answer(answer) => Some(answer),
             Given::Decision(_) => None,
@@ -185,7 +196,7 @@ impl Turn {
     pub fn permission(
         &self,
         asked: PermissionAsked,
-    ) -> Result<(impl Future<Output = Result<Decision, WireError>> + Send + 'static, AskGuard), CallError> {
+    ) -> Result<(impl Future<Output = Unread<Result<Decision, WireError>>> + Send + 'static, AskGuard), CallError> {
         self.ask("ask.permission", check_permission(asked).map(Ask::Permission), |given| match given {
             Given::Decision(decision) => Some(decision),
             Given::Answer(_) => None,
@@ -197,7 +208,7 @@ impl Turn {
         kind: &'static str,
         ask: Result<Ask, WireError>,
         pick: fn(Given) -> Option<T>,
-    ) -> Result<(impl Future<Output = Result<T, WireError>> + Send + use<T>, AskGuard), CallError> {
+    ) -> Result<(impl Future<Output = Unread<Result<T, WireError>>> + Send + use<T>, AskGuard), CallError> {
         self.check_open()?;
         // Set once the request is open; its effect is not polled before.
         let request_id = Arc::new(OnceLock::new());
@@ -217,9 +228,18 @@ impl Turn {
             Err(error) => Err(error),
         };
         let guard = AskGuard { turn: self.clone(), request_id };
+        let unread_bytes = Arc::clone(&self.effects().unread_bytes);
         let answer = async move {
-            // Only what fits is taken, so there always is something to pick.
-            pick(effect?.await).ok_or_else(|| WireError::new(ErrorCode::Internal, "the answer is of another kind"))
+            let effect = match effect {
+                Ok(effect) => effect,
+                Err(error) => return Unread::refused(Err(error)),
+            };
+            effect.await.map(|given| {
+                let bytes = UnreadBytes::add(&unread_bytes, given.bytes());
+                // Only what fits is taken, so there always is something to pick.
+                let other = || WireError::new(ErrorCode::Internal, "the answer is of another kind");
+                (pick(given).ok_or_else(other), Some(bytes))
+            })
         };
         Ok((answer, guard))
     }

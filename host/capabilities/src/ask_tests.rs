@@ -45,7 +45,7 @@ type Asked<T> = (BoxFuture<'static, Result<T, WireError>>, AskGuard);
 
 fn ask(turn: &Turn, question: Question) -> Asked<Answer> {
     let (answer, guard) = turn.question(question).expect("open");
-    (answer.boxed(), guard)
+    (answer.map(Unread::read).boxed(), guard)
 }
 
 fn poll<T>(asked: &mut Asked<T>) -> Poll<Result<T, WireError>> {
@@ -95,7 +95,7 @@ fn a_permission_takes_each_decision() {
         [Decision::Accept, Decision::AcceptForSession, Decision::Decline, Decision::Cancel].into_iter().enumerate()
     {
         let (answer, guard) = turn.permission(command()).expect("open");
-        let mut asked = (answer.boxed(), guard);
+        let mut asked = (answer.map(Unread::read).boxed(), guard);
         let id = format!("1#{}", place + 1);
         assert_eq!(refused(turn.give(&id, text("yes"), by("ws"))), ErrorCode::InvalidAnswer);
         turn.give(&id, Given::Decision(decision), by("ws")).expect("decided");
@@ -103,7 +103,7 @@ fn a_permission_takes_each_decision() {
     }
     let wrong = PermissionAsked { details: "{".to_owned(), ..command() };
     let (answer, _guard) = turn.permission(wrong).expect("open");
-    let error = answer.now_or_never().expect("refused at once").expect_err("no JSON");
+    let error = answer.now_or_never().expect("refused at once").read().expect_err("no JSON");
     assert_eq!(error.known_code(), Some(ErrorCode::InvalidJson));
 }
 
@@ -141,7 +141,7 @@ fn a_question_against_the_rules_is_refused_and_not_shown() {
         Question { options: vec![label("")], ..question("") },
     ] {
         let (answer, _guard) = turn.question(wrong).expect("the call itself is fine");
-        let error = answer.now_or_never().expect("refused at once").expect_err("against the rules");
+        let error = answer.now_or_never().expect("refused at once").read().expect_err("against the rules");
         assert_eq!(error.known_code(), Some(ErrorCode::InvalidAsk), "{error}");
     }
     assert_eq!((turn.shown().len(), turn.open_asks().len()), (1, 0));
@@ -152,7 +152,7 @@ fn one_more_than_the_most_is_refused_until_one_is_resolved() {
     let turn = TestTurn::new();
     let mut asked: Vec<_> = (0..OPEN_ASKS_MAX).map(|_| ask(&turn, question(""))).collect();
     let (answer, guard) = turn.question(question("")).expect("the call itself is fine");
-    let error = answer.now_or_never().expect("refused at once").expect_err("too many");
+    let error = answer.now_or_never().expect("refused at once").read().expect_err("too many");
     assert_eq!(error.known_code(), Some(ErrorCode::TooManyCalls));
     drop(guard);
     assert_eq!(turn.open_asks().len(), OPEN_ASKS_MAX, "the guard of a refused one takes nothing back");

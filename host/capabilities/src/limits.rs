@@ -57,6 +57,9 @@ pub const INBOX_CAP: u64 = 1_024;
 
 /// Host calls of one turn that may wait at once: each holds a future of the host.
 pub const CALLS_IN_FLIGHT_MAX: usize = 256;
+/// Bytes of answers of one turn that have come and that its guest has not read: until then they are host memory. Room for
+/// several pages of the history at once; one answer that is larger comes alone.
+pub const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Entries of a guest's table of host resources: each is host memory.
 pub const RESOURCES_MAX: usize = 10_000;
 /// Elements of one table of the engine: the largest seen in a real component (C#, debug) are over 10,000.

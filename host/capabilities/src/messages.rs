@@ -1,16 +1,25 @@
 //! `messages`: the conversation so far, read through a port.
+//!
+//! Owns how much of it comes at once, and what of it may lie in the host unread. Must never let a guest hold the history
+//! in the host's memory.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use podium_wire::message::HistoryEntry;
 use podium_wire::{ErrorCode, WireError};
 use serde::Serialize;
 
+use crate::effect::{Unread, UnreadBytes};
 use crate::error::CallError;
+use crate::limits::UNREAD_BYTES_MAX;
 use crate::turn::Turn;
 
 /// Most messages of one page: a page travels into the guest's memory whole.
 pub const HISTORY_MAX: u32 = 200;
+/// A page ends before a message that would make its texts more bytes than this, and holds at least one: a guest that reads page
+/// by page needs so much memory, and several fit into [`UNREAD_BYTES_MAX`].
+pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 
 /// A stretch of the history, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,26 +42,45 @@ impl Turn {
     ///
     /// # Errors
     /// The future answers `POD-1001` for a limit outside 1 to [`HISTORY_MAX`], `POD-4019` for too many calls
-    /// in flight, or the store's error. The call itself fails only when the turn is closed.
+    /// in flight or too many bytes unread, or the store's error. The call itself fails only when the turn is closed.
     pub fn history(
         &self,
         before: Option<u64>,
         limit: u32,
-    ) -> Result<impl Future<Output = Result<HistoryPage, WireError>> + Send + 'static, CallError> {
+    ) -> Result<impl Future<Output = Unread<Result<HistoryPage, WireError>>> + Send + 'static, CallError> {
         self.check_open()?;
         let port = self.ports().history.clone();
+        let unread_bytes = Arc::clone(&self.effects().unread_bytes);
+        let one_page = Arc::clone(&self.effects().page);
         let page = async move {
             if !(1..=HISTORY_MAX).contains(&limit) {
                 let message = format!("a page of the history has 1 to {HISTORY_MAX} messages, not {limit}");
                 return Err(WireError::new(ErrorCode::BadRequest, message));
             }
+            // Only calls of this turn wait here for each other. So one page at most lies in memory uncounted.
+            let counting = one_page.lock().await;
             let entries = port.page(before, limit).await?;
+            let bytes = entries.iter().map(|entry| size_of::<HistoryEntry>() + entry.text.len()).sum();
+            let Some(bytes) = UnreadBytes::hold(&unread_bytes, bytes) else {
+                let message =
+                    format!("more than {UNREAD_BYTES_MAX} bytes of answers lie unread; read or drop some first");
+                return Err(WireError::new(ErrorCode::TooManyCalls, message));
+            };
+            drop(counting);
             // Numbers are dense from 1, so only the page that holds 1 is the first.
             let before = entries.first().map(|first| first.seq).filter(|seq| *seq > 1);
-            Ok(HistoryPage { entries, before })
+            Ok((HistoryPage { entries, before }, bytes))
         };
         let call = self.effect("messages.history", &HistoryRequest { before, limit }, page);
-        Ok(async move { call?.await })
+        Ok(async move {
+            match call {
+                Ok(call) => call.await.map(|answer| match answer {
+                    Ok((page, bytes)) => (Ok(page), Some(bytes)),
+                    Err(error) => (Err(error), None),
+                }),
+                Err(error) => Unread::refused(Err(error)),
+            }
+        })
     }
 }
 
@@ -61,8 +89,51 @@ mod tests {
     use super::*;
     use crate::testing::TestTurn;
 
-    fn run<T>(future: impl Future<Output = T>) -> T {
+    fn run<T>(future: impl Future<Output = Unread<T>>) -> T {
+        unread(future).read()
+    }
+
+    fn unread<T>(future: impl Future<Output = Unread<T>>) -> Unread<T> {
         futures_util::FutureExt::now_or_never(future).expect("the test port answers at once")
+    }
+
+    #[test]
+    fn pages_that_nobody_reads_are_bounded_in_bytes() {
+        let turn = TestTurn::new();
+        // With what an entry takes beside its text four of them are a little too much.
+        turn.say_text(&"x".repeat(UNREAD_BYTES_MAX / 4));
+        let mut held: Vec<_> = (0..4).map(|_| unread(turn.turn.history(None, 1).expect("open"))).collect();
+        assert!(turn.turn.holds_unread());
+        let refused = held.pop().map(Unread::read).expect("four").expect_err("is too much");
+        assert_eq!(refused.known_code(), Some(ErrorCode::TooManyCalls));
+        assert!(held.pop().map(Unread::read).expect("three").is_ok());
+        assert!(run(turn.turn.history(None, 1).expect("open")).is_ok());
+        drop(held);
+        assert!(!turn.turn.holds_unread());
+        // One that is larger comes alone.
+        turn.say_text(&"x".repeat(UNREAD_BYTES_MAX * 2));
+        let large = unread(turn.turn.history(None, 1).expect("open"));
+        assert!(run(turn.turn.history(None, 1).expect("open")).is_err());
+        assert_eq!(large.read().expect("answers").entries.len(), 1);
+    }
+
+    #[test]
+    fn one_page_at_a_time_is_read() {
+        let turn = TestTurn::new();
+        turn.say(1);
+        let counting = futures_util::FutureExt::now_or_never(turn.turn.effects().page.lock()).expect("is free");
+        let mut second = Box::pin(turn.turn.history(None, 1).expect("open"));
+        assert!(futures_util::FutureExt::now_or_never(second.as_mut()).is_none());
+        drop(counting);
+        assert!(run(second).is_ok());
+    }
+
+    #[test]
+    fn the_guide_says_how_much_of_the_history_comes_at_once() {
+        let guide = include_str!("../../../docs/guide/limits.md");
+        assert_eq!((HISTORY_BYTES_MAX, UNREAD_BYTES_MAX), (1 << 20, 4 << 20));
+        assert!(guide.contains(&format!("A page of the history has at most {HISTORY_MAX} messages and 1 MiB of text")));
+        assert!(guide.contains("4 MiB of answers unread"));
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub struct NewLine {
 /// Reads the conversation.
 pub trait HistoryPort: Send + Sync {
     /// The last `limit` messages older than `before` (or of all), oldest first. `limit` is 1 to
-    /// [`HISTORY_MAX`](crate::messages::HISTORY_MAX).
+    /// [`HISTORY_MAX`](crate::messages::HISTORY_MAX). Fewer when their texts have more bytes than
+    /// [`HISTORY_BYTES_MAX`](crate::messages::HISTORY_BYTES_MAX); one alone may have more.
     fn page(&self, before: Option<u64>, limit: u32) -> BoxFuture<'static, Result<Vec<HistoryEntry>, WireError>>;
 }
 

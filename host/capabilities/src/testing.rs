@@ -124,6 +124,12 @@ impl TestTurn {
         self.kept.waits.lock().expect("not poisoned").clone()
     }
 
+    /// Puts one message into the history, the only one.
+    pub(crate) fn say_text(&self, text: &str) {
+        let entry = HistoryEntry { seq: 1, cut: 1, role: Role::User, text: text.to_owned(), at: 1 };
+        *self.kept.messages.lock().expect("not poisoned") = vec![entry];
+    }
+
     /// Puts messages 1 to `count` into the history.
     pub(crate) fn say(&self, count: u64) {
         let entry = |seq| HistoryEntry { seq, cut: 1, role: Role::User, text: format!("message {seq}"), at: seq };

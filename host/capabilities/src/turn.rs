@@ -98,6 +98,10 @@ pub struct TurnOutput {
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) in_flight: Arc<AtomicUsize>,
+    /// Bytes of answers that the guest has not read yet.
+    pub(crate) unread_bytes: Arc<AtomicUsize>,
+    /// Held while one page of the history is read and not counted yet.
+    pub(crate) page: Arc<futures_util::lock::Mutex<()>>,
     pub(crate) issued: AtomicU64,
 }
 

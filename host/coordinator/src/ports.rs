@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use podium_capabilities::messages::HISTORY_BYTES_MAX;
 use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, TurnWatch, UpdateSink};
 use podium_capabilities::turn::Turn;
 use podium_kit::trace::{Parent, Span};
@@ -52,7 +53,7 @@ impl HistoryPort for StoreHistory {
     fn page(&self, before: Option<u64>, limit: u32) -> BoxFuture<'static, Result<Vec<HistoryEntry>, WireError>> {
         let store = self.0.clone();
         async move {
-            let query = HistoryQuery::Before { before, limit: limit as usize };
+            let query = HistoryQuery::Before { before, limit: limit as usize, bytes: HISTORY_BYTES_MAX };
             let read = podium_kit::spawn::task("history page", async move { store.history(query).await });
             let page = read.await.map_err(|_| Error::Stopping).and_then(|page| Ok(page?));
             page.map_err(WireError::from)

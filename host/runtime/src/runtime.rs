@@ -404,8 +404,9 @@ impl Shared {
             }
             ended
         };
-        // What still waits for an answer is a task that the guest left behind.
-        let rests = matches!(&ended, Ok((answer, true)) if answer.is_good()) && !gate.is_waiting();
+        // What still waits for an answer is a task that the guest left behind; an answer that lies unread would add up turn by turn.
+        let leaves_nothing = !gate.is_waiting() && !turn.as_ref().is_some_and(Turn::holds_unread);
+        let rests = matches!(&ended, Ok((answer, true)) if answer.is_good()) && leaves_nothing;
         match place.filter(|_| rests) {
             Some(place) => {
                 stdio.finish();

@@ -24,30 +24,33 @@ pub enum HistoryQuery {
         before: Option<u64>,
         /// At most so many.
         limit: usize,
+        /// At most so many bytes of text; one message that has more comes alone.
+        bytes: usize,
     },
 }
 
 impl Open {
     pub(crate) fn history(&mut self, query: HistoryQuery) -> Result<Vec<HistoryEntry>, StoreError> {
-        let (sql, edge, limit) = match query {
+        let (sql, edge, limit, bytes_max) = match query {
             HistoryQuery::After { after, limit } => {
-                ("SELECT seq, cut, role, body, at FROM messages WHERE seq > ?1 ORDER BY seq", after, limit)
+                let sql = "SELECT seq, cut, role, body, at FROM messages WHERE seq > ?1 ORDER BY seq";
+                (sql, after, limit, PAGE_BYTES_MAX)
             }
-            HistoryQuery::Before { before, limit } => (
-                "SELECT seq, cut, role, body, at FROM messages WHERE seq < ?1 ORDER BY seq DESC",
-                before.unwrap_or(u64::MAX),
-                limit,
-            ),
+            HistoryQuery::Before { before, limit, bytes } => {
+                let sql = "SELECT seq, cut, role, body, at FROM messages WHERE seq < ?1 ORDER BY seq DESC";
+                (sql, before.unwrap_or(u64::MAX), limit, bytes.min(PAGE_BYTES_MAX))
+            }
         };
         let mut select = self.messages.connection().prepare_cached(sql)?;
         let mut rows = select.query(params![edge.min(i64::MAX.unsigned_abs())])?;
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        while page.len() < limit && bytes < PAGE_BYTES_MAX {
-            let Some(row) = rows.next()? else { break };
-            let text: String = row.get(3)?;
-            bytes += text.len();
-            let role = row.get::<_, Word<Role>>(2)?.0;
+        let (mut page, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(row) = rows.next()? {
+            let text = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
+            bytes = bytes.saturating_add(text.len());
+            if page.len() >= limit || (bytes > bytes_max && !page.is_empty()) {
+                break;
+            }
+            let (text, role) = (text.to_owned(), row.get::<_, Word<Role>>(2)?.0);
             page.push(HistoryEntry { seq: row.get(0)?, cut: row.get(1)?, role, text, at: row.get(4)? });
         }
         if matches!(query, HistoryQuery::Before { .. }) {

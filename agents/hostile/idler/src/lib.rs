@@ -89,6 +89,23 @@ impl Agent for Idler {
                 let held: Vec<_> = (0..rest.parse::<u64>()?).map(|_| messages::history(None, 1)).collect();
                 cx.reply(held.len().to_string())
             }
+            "say" => cx.reply("x".repeat(rest.parse()?)),
+            // Asks for one page of the history again and again, and reads none before the last one has come.
+            "hoard-history" => {
+                let (held, last) = hoard_history(rest.parse()?).await;
+                let mut codes: BTreeMap<String, u32> = BTreeMap::new();
+                for answer in held {
+                    *codes.entry(code(answer.await)).or_default() += 1;
+                }
+                *codes.entry(last).or_default() += 1;
+                cx.reply(json!(codes).to_string())
+            }
+            // The same, and leaves them behind for its next turn.
+            "leave-history" => {
+                let (held, _) = hoard_history(rest.parse()?).await;
+                std::mem::forget(held);
+                cx.reply("left")
+            }
             "in-flight" => {
                 let codes = all_at_once(rest.parse()?).await;
                 cx.reply(json!(codes).to_string())
@@ -99,17 +116,33 @@ impl Agent for Idler {
     }
 }
 
+/// What a request for a page brings.
+type Paged = std::result::Result<messages::Page, messages::Error>;
+
+/// It in a word.
+fn code(answer: Paged) -> String {
+    match answer {
+        Ok(_) => "answered".to_owned(),
+        Err(error) => error.code,
+    }
+}
+
+/// Sends that many requests and waits for the last one; the others, unread, and what came of it.
+async fn hoard_history(count: usize) -> (Vec<impl IntoFuture<Output = Paged>>, String) {
+    let mut held: Vec<_> = (0..count).map(|_| messages::history(None, 1)).collect();
+    let last = match held.pop() {
+        Some(last) => code(last.await),
+        None => String::new(),
+    };
+    (held, last)
+}
+
 /// Sends that many requests before it reads one answer; what came, by code.
 async fn all_at_once(count: usize) -> BTreeMap<String, u32> {
     type Asked = Pin<Box<dyn Future<Output = String>>>;
     let ask = |_| -> Asked {
         let answer = messages::history(None, 1);
-        Box::pin(async move {
-            match answer.await {
-                Ok(_) => "answered".to_owned(),
-                Err(error) => error.code,
-            }
-        })
+        Box::pin(async move { code(answer.await) })
     };
     let mut asked: Vec<Option<Asked>> = (0..count).map(|n| Some(ask(n))).collect();
     let mut codes = BTreeMap::new();

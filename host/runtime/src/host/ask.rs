@@ -1,6 +1,7 @@
 //! `podium:agent/ask`.
 
 use podium_capabilities::ask::AskGuard;
+use podium_capabilities::effect::Unread;
 use wasmtime::component::{Access, FutureReader};
 
 use crate::bindings::podium::agent::{ask, types};
@@ -34,10 +35,10 @@ impl<T: Send> ask::HostWithStore<T> for Guest {
 
 /// The answer once the gate has released it. The guard lives as long as the guest may still read it.
 async fn released<A, B: From<A>>(
-    answer: Answer<Result<A, podium_wire::WireError>>,
+    answer: Answer<Unread<Result<A, podium_wire::WireError>>>,
     guard: AskGuard,
 ) -> wasmtime::Result<Result<B, types::Error>> {
-    let answer = answer.await;
+    let answer = answer.await.read();
     drop(guard);
     Ok(answer.map(B::from).map_err(types::Error::from))
 }

@@ -11,7 +11,9 @@ use wasmtime_wasi::p3::bindings::clocks as p3;
 use wasmtime_wasi_io::async_trait;
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
+use futures_util::FutureExt;
 use podium_capabilities::LimitReached;
+use podium_capabilities::effect::Unread;
 use podium_capabilities::limits::CALLS_IN_FLIGHT_MAX;
 
 use crate::gate::{Answer, Waits};
@@ -47,7 +49,8 @@ impl GuestState {
             Ok(turn) => turn.effect("timer", &due_ns, sleep).map_err(|_| LimitReached::Timers(CALLS_IN_FLIGHT_MAX))?,
             Err(no_turn) => return Err(no_turn.into()),
         };
-        Ok(Some(self.gate.wait(Waits::ForOutside, due_ns, sleep)))
+        // A timer brings nothing: one that has fired holds no more than its handle.
+        Ok(Some(self.gate.wait(Waits::ForOutside, due_ns, sleep.map(Unread::read))))
     }
 
     fn subscribe_timer(&mut self, duration_ns: u64) -> wasmtime::Result<Resource<DynPollable>> {

@@ -19,7 +19,7 @@ impl<T: Send> messages::HostWithStore<T> for Guest {
         let page = value(state.turn("messages.history")?.history(before, limit))?;
         let answer = state.gate.wait(Waits::ForHost, 0, page);
         FutureReader::new(&mut access, async move {
-            let page = answer.await;
+            let page = answer.await.read();
             Ok::<_, wasmtime::Error>(page.map(messages::Page::from).map_err(types::Error::from))
         })
     }

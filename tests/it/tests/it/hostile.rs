@@ -360,6 +360,50 @@ async fn no_clock_tells_how_long_work_takes() {
     let little = told(abuse.answers("clocks 1").await);
     let much = told(abuse.answers("clocks 30000000").await);
     assert_eq!(little["passed_ns"], much["passed_ns"], "{little} {much}");
+/// The most memory that the host has taken so far, bytes.
+fn most_memory(host: &Host) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a high water mark");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+#[tokio::test]
+async fn pages_of_history_hoarded_unread() {
+    let abuse = Abuse::new("idler", &json!({})).await;
+    // All of them together would be 765 MB.
+    assert_eq!(abuse.answers("say 3000000").await.len(), 3_000_000);
+    abuse.answers("hoard-history 1").await;
+    let before = most_memory(&abuse.host);
+    // The echo behind each abuse is a message of its own, so the long one is not the last any more.
+    for _ in 0..2 {
+        assert_eq!(abuse.client.reply(abuse.id, "say 3000000").await.len(), 3_000_000);
+        let codes: Value = serde_json::from_str(&abuse.answers("hoard-history 256").await).expect("JSON");
+        assert_eq!(codes["answered"], 1, "{codes}");
+        assert_eq!(codes[ErrorCode::TooManyCalls.to_string()], 255, "{codes}");
+    }
+    let after = most_memory(&abuse.host);
+    assert!(after < before + (256 << 20), "the host grew from {before} to {after} bytes");
+}
+
+#[tokio::test]
+async fn pages_of_history_left_in_a_warm_guest() {
+    let host = Host::start().await;
+    let client = host.client();
+    let bytes = component::with_manifest(&hostile("idler"), |manifest| manifest["keep_warm"] = json!(true));
+    assert_eq!(client.deploy(bytes, None, None).await.status, 201);
+    let id = client.instance("hostile-idler").await;
+    client.reply(id, "say 100000").await;
+    let kept = async || {
+        let figures = client.get("/metrics").await.text();
+        figures.lines().any(|line| line == "podium_warm_guests 1")
+    };
+    assert!(kept().await);
+    assert_eq!(client.reply(id, "leave-history 2").await, "left");
+    assert!(!kept().await, "what it left would add up");
+    client.reply(id, "echo next").await;
+    assert!(kept().await);
+}
+
     assert!(much["passed_ns"][0].as_u64().expect("a number") < 10, "{much}");
     // They are one clock.
     let read = |name: &str| much[name].as_u64().expect("a number");
