@@ -57,6 +57,10 @@ pub(crate) enum Instance {
         #[arg(default_value = "")]
         pointer: String,
     },
+    /// End the running turn; nothing of it stays, and the next message goes on
+    #[command(after_help = "Examples:
+  podium instance interrupt 0198c0de-0000-7000-8000-000000000001")]
+    Interrupt(Named),
     /// Take no more messages; everything is kept
     #[command(after_help = "Examples:
   podium instance stop 0198c0de-0000-7000-8000-000000000001")]
@@ -152,6 +156,10 @@ impl Instance {
                     let path = ["instances", &named.instance.to_string(), "state"];
                     let state: StateDocument = client.get_with(&path, &[("pointer", pointer)]).await?;
                     if output.is_json() { output.json(&state) } else { output.pretty(&state.state) }
+                }
+                Self::Interrupt(Named { instance }) => {
+                    client.order(Method::POST, &["instances", &instance.to_string(), "interrupt"]).await?;
+                    done(output, instance, "interrupted")
                 }
                 Self::Stop(Named { instance }) => {
                     client.order(Method::POST, &["instances", &instance.to_string(), "stop"]).await?;

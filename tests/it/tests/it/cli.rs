@@ -96,6 +96,7 @@ async fn what_is_not_there_ends_with_3() {
     for arguments in [
         vec!["instance", "info", NOBODY],
         vec!["instance", "state", NOBODY],
+        vec!["instance", "interrupt", NOBODY],
         vec!["instance", "stop", NOBODY],
         vec!["instance", "delete", NOBODY],
         vec!["chat", NOBODY, "hi"],
@@ -182,6 +183,7 @@ async fn deploy_create_chat_and_look() {
     assert_eq!(cli.run(&["instance", "state", &id, "/count"]).await.ok().trim(), "2");
     assert_eq!(cli.run(&["instance", "state", &id, "--json"]).await.json()["state"]["count"], 2);
 
+    cli.run(&["instance", "interrupt", &id]).await.failed(5, ErrorCode::NoActiveTurn);
     for verb in ["stop", "start", "delete"] {
         cli.run(&["instance", verb, &id]).await.ok();
     }

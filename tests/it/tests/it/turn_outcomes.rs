@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use podium_it::{Client, Host, agents};
+use podium_it::{Cli, Client, Host, agents};
 use podium_wire::ErrorCode;
 use podium_wire::InstanceId;
 use podium_wire::frames::ClientFrame;
@@ -282,6 +282,14 @@ async fn a_wait_is_shown_as_waiting() {
 
 #[tokio::test]
 async fn a_fresh_guest_every_turn_draws_other_randomness_and_reads_the_time() {
+    // And from the command line.
+    client.post_message(id, "m-2", "sleep 60000").await;
+    client.until(id, "the turn runs", |info| info.status != InstanceStatus::Resting).await;
+    let cli = Cli::new(host.data()).url(host.url());
+    let told = cli.run(&["instance", "interrupt", &id.to_string(), "--json"]).await.json();
+    assert_eq!(told, json!({"instance_id": id, "done": "interrupted"}));
+    let outcome = client.ask_as(id, "m-2", "sleep 60000").await;
+    assert_eq!(outcome.error.and_then(|error| error.known_code()), Some(ErrorCode::Interrupted));
     let host = Host::start().await;
     let (client, id) = probe(&host, json!({})).await;
     assert_ne!(client.reply(id, "random").await, client.reply(id, "random").await);
