@@ -13,6 +13,7 @@ pub mod database;
 pub mod guide;
 pub mod host;
 pub mod huge;
+pub mod neighbour;
 pub mod socket;
 pub mod wait;
 
@@ -21,6 +22,7 @@ pub use client::{Answer, Client};
 pub use collector::Collector;
 pub use host::{Data, Host};
 pub use socket::{Socket, Turn};
+pub use neighbour::Neighbour;
 pub use wait::{PATIENCE, eventually, within};
 
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podium_it::{Client, Host, Socket, agents, eventually, message_id};
+use podium_it::{Client, Host, Neighbour, Socket, agents, eventually, message_id};
 use podium_wire::asks::{
     Answer, Ask, AskList, AskOutcome, Decision, GivenAnswer, GivenDecision, OpenAsk, QuestionResolved,
 };
@@ -217,12 +217,15 @@ async fn an_answer_that_does_not_fit_is_refused_and_the_question_stays() {
 async fn what_an_agent_may_ask_is_bounded() {
     let host = Host::start().await;
     let (client, id) = probe(&host).await;
-    assert_eq!(client.reply(id, "asks 17").await, ErrorCode::TooManyCalls.to_string());
-    assert_eq!(client.reply(id, "longask 65537").await, ErrorCode::InvalidAsk.to_string());
+    let neighbour = Neighbour::of(&client).await;
+    for (command, code) in [("asks 17", ErrorCode::TooManyCalls), ("longask 65537", ErrorCode::InvalidAsk)] {
+        assert_eq!(neighbour.meanwhile(client.reply(id, command)).await, code.to_string(), "{command}");
+    }
     assert!(open(&client, id).await.is_empty());
     // As many as may be are all there, and end with their turn.
     client.post_message(id, "sixteen", "asks 16").await;
     let all = eventually("16 questions", async || Some(open(&client, id).await).filter(|all| all.len() == 16)).await;
+    neighbour.is_served().await;
     let mut socket = client.socket(id).await;
     assert_eq!(answer(&client, id, &option(&all[15].request_id, "staging")).await.status, 204);
     assert_eq!(client.ask_as(id, "sixteen", "asks 16").await.text.as_deref(), Some("staging"));

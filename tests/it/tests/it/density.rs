@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use podium_it::wait::within;
-use podium_it::{Client, Host, PATIENCE, Socket, agents, eventually, root};
+use podium_it::{Client, Host, Neighbour, PATIENCE, Socket, agents, eventually, root};
 use podium_wire::rest::InstanceStatus;
 use podium_wire::{ErrorCode, InstanceId};
 use serde_json::{Value, json};
@@ -158,7 +158,8 @@ async fn files_of_all_agents_together_are_bounded() {
     let id = client.instance("hostile-files").await;
     let mut socket = Socket::open(&client, id).await;
     // Its own limit of 256 is more than this host has for all guests.
-    let error = socket.turn("handles").await.error.expect("an error");
+    let neighbour = Neighbour::of(&client).await;
+    let error = neighbour.meanwhile(socket.turn("handles")).await.error.expect("an error");
     assert_eq!(error.code, ErrorCode::HandleLimit.to_string());
     assert!(error.message.contains("the agents of this host"), "{}", error.message);
     // They were given back with the guest.

@@ -4,7 +4,7 @@
 //! Plain traps, endless loops, floods and the limits of time are in `turn_outcomes.rs`; uploads that are no agent in
 //! `bad_uploads.rs`. Timings are the benchmark's: here things answer, or the harness loses its patience.
 
-use podium_it::{Client, Host, agents, component, root};
+use podium_it::{Client, Host, Neighbour, agents, component, root};
 use podium_wire::rest::{InstanceStatus, MessageOutcome};
 use podium_wire::{ErrorCode, InstanceId};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ struct Abuse {
     host: Host,
     client: Client,
     id: InstanceId,
-    neighbour: InstanceId,
+    neighbour: Neighbour,
 }
 
 /// The component of a hostile agent.
@@ -32,21 +32,13 @@ impl Abuse {
         let answer = client.deploy(bytes, None, None).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         let id = client.instance(&format!("hostile-{name}")).await;
-        let neighbour = client.deployed_instance("hello").await;
+        let neighbour = Neighbour::of(&client).await;
         Self { host, client, id, neighbour }
-    }
-
-    /// Others are served.
-    async fn others_are_served(&self) {
-        for _ in 0..3 {
-            assert!(self.client.reply(self.neighbour, "are you well").await.contains("are you well"));
-            assert_eq!(self.client.get("/health").await.status, 200);
-        }
     }
 
     /// Commits the abuse while the neighbour talks; afterwards the same instance answers again.
     async fn tried(&self, command: &str) -> MessageOutcome {
-        let (outcome, ()) = tokio::join!(self.client.ask(self.id, command), self.others_are_served());
+        let outcome = self.neighbour.meanwhile(self.client.ask(self.id, command)).await;
         assert_eq!(self.client.reply(self.id, "echo next").await, "next", "after `{command}`");
         outcome
     }
@@ -101,12 +93,11 @@ async fn tables_without_end() {
     let answer = client.deploy(component::from_text(&text), Some("tables"), Some("1.0.0")).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let id = client.instance("tables").await;
-    let neighbour = client.deployed_instance("hello").await;
+    let neighbour = Neighbour::of(&client).await;
     for _ in 0..2 {
-        let error = client.failure(id, "grow", ErrorCode::TableLimit).await;
+        let error = neighbour.meanwhile(client.failure(id, "grow", ErrorCode::TableLimit)).await;
         assert!(error.message.contains("a table beyond its 20000 elements"), "{error:?}");
-        assert!(client.reply(neighbour, "are you well").await.contains("are you well"));
-        assert_eq!(client.get("/health").await.status, 200);
+        assert_eq!(client.ask(id, "and now an honest one").await.error, None);
     }
 }
 
@@ -235,7 +226,7 @@ async fn ways_out_of_the_workspace() {
         "rename folder ../new".to_owned(),
     ];
     for command in refused {
-        let said = abuse.client.reply(abuse.id, &command).await;
+        let said = abuse.neighbour.meanwhile(abuse.client.reply(abuse.id, &command)).await;
         assert!(said.starts_with("refused "), "`{command}`: {said}");
         assert!(!said.contains("a secret"), "`{command}`: {said}");
     }
@@ -249,7 +240,7 @@ async fn ways_out_of_the_workspace() {
     }
     assert_eq!(beside(), before);
     assert_eq!(std::fs::read_to_string(&secret).expect("still there"), "a secret");
-    abuse.others_are_served().await;
+    abuse.neighbour.is_served().await;
     assert_eq!(abuse.client.reply(abuse.id, "read mine").await, "done \"text\"");
 }
 
@@ -271,7 +262,6 @@ async fn hostile_names() {
     let output = cli.run(&["files", "ls", &abuse.id.to_string()]).await;
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(!output.stdout.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{:?}", output.stdout);
-    abuse.others_are_served().await;
 }
 
 #[tokio::test]
@@ -281,10 +271,10 @@ async fn folders_deeper_than_any_path() {
     // Listing and deleting go through all of them.
     let listed = abuse.client.get(&format!("/api/v1/instances/{}/files", abuse.id)).await;
     assert!(listed.status < 500, "{} {}", listed.status, listed.text());
-    abuse.others_are_served().await;
+    abuse.neighbour.is_served().await;
     let gone = abuse.client.delete(&format!("/api/v1/instances/{}", abuse.id)).await;
     assert!(gone.status < 300, "{} {}", gone.status, gone.text());
-    abuse.others_are_served().await;
+    abuse.neighbour.is_served().await;
     let folder = abuse.host.data().path().join(format!("instances/{}", abuse.id));
     podium_it::eventually("the folder is gone", async || (!folder.exists()).then_some(())).await;
 }
@@ -422,14 +412,7 @@ async fn pages_of_history_left_in_a_warm_guest() {
 async fn a_start_function_that_loops() {
     let host = Host::start().await;
     let client = host.client();
-    let neighbour = client.deployed_instance("hello").await;
-    let meanwhile = async {
-        for _ in 0..5 {
-            assert!(client.reply(neighbour, "are you well").await.contains("are you well"));
-            assert_eq!(client.get("/health").await.status, 200);
-        }
-    };
-    let (answer, ()) = tokio::join!(client.deploy(hostile("start"), None, None), meanwhile);
+    let answer = Neighbour::of(&client).await.meanwhile(client.deploy(hostile("start"), None, None)).await;
     answer.refused(ErrorCode::DescribeFailed);
     client.create(&json!({"deployment_id": "hostile-start"})).await.refused(ErrorCode::DeploymentNotFound);
 }
@@ -486,17 +469,17 @@ async fn guests_that_take_every_place() {
     assert!(error.message.contains("5 Wasm linear memories") && error.message.contains("maximum of 4"), "{error:?}");
     let answer = client.deploy(waiting_with(4), Some("waiting"), Some("1.0.0")).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
-    let neighbour = client.deployed_instance("hello").await;
+    let neighbour = Neighbour::of(&client).await;
     let mut taking = Vec::new();
     for n in 0..6 {
         let id = client.instance("waiting").await;
-        client.post_message(id, "m-1", "wait").await;
+        client.post_message(id, "m-1", "go and wait").await;
         // Each takes four of the eight places; from the third on they wait for one.
         let status = if n < 2 { InstanceStatus::Waiting } else { InstanceStatus::Running };
         client.until(id, "it has its place or waits for it", |info| info.status == status).await;
         taking.push(id);
         if n == 0 {
-            assert!(client.reply(neighbour, "are you well").await.contains("are you well"));
+            neighbour.is_served().await;
         }
     }
     // The neighbour waits behind them, and is served when its turn has come; no message is lost to the want of room.
@@ -504,12 +487,11 @@ async fn guests_that_take_every_place() {
         for id in taking {
             client.until(id, "it has its place", |info| info.status == InstanceStatus::Waiting).await;
             assert_eq!(client.post(&format!("/api/v1/instances/{id}/interrupt")).await.status, 202);
-            let error = client.ask_as(id, "m-1", "wait").await.error.expect("an error");
+            let error = client.ask_as(id, "m-1", "go and wait").await.error.expect("an error");
             assert_eq!(error.known_code(), Some(ErrorCode::Interrupted), "{error:?}");
         }
     };
-    let (answer, ()) = tokio::join!(client.reply(neighbour, "are you well"), free);
-    assert!(answer.contains("are you well"), "{answer}");
+    neighbour.meanwhile(free).await;
 }
 
 #[tokio::test]

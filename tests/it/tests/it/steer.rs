@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use podium_it::database::Databases;
-use podium_it::{Answer, Cli, Client, Data, Host, Socket, agents, guide, message_id, root};
+use podium_it::{Answer, Cli, Client, Data, Host, Neighbour, Socket, agents, guide, message_id, root};
 use podium_wire::frames::{ClientFrame, Subscribe};
 use podium_wire::message::MessageContent;
 use podium_wire::rest::{InstanceStatus, MessageReceipt};
@@ -226,12 +226,13 @@ async fn a_parked_turn_keeps_its_words_until_it_is_discarded() {
 #[tokio::test]
 async fn a_guest_that_never_waits_is_never_given_the_word_and_the_sender_is_told() {
     let (host, client, id) = steered(json!({"cpu_ms": 1500})).await;
+    let neighbour = Neighbour::of(&client).await;
     let mut socket = client.socket(id).await;
     let message = socket.say("spin").await;
     socket.until(EventType::StreamStart).await;
     say(&mut socket, "s-1", "stop it").await;
     socket.accepted().await;
-    let updates = socket.until(EventType::Cut).await;
+    let updates = neighbour.meanwhile(socket.until(EventType::Cut)).await;
     assert_eq!(steers(&updates, EventType::SteerDelivered), Vec::<String>::new());
     assert_eq!(steers(&updates, EventType::SteerUndelivered), ["s-1"]);
     let outcome = client.ask_as(id, &message, "spin").await;
@@ -281,8 +282,9 @@ async fn an_error_of_the_hook_is_told_and_the_turn_goes_on() {
 async fn a_trap_of_the_hook_ends_the_turn() {
     let (_host, client, id) = steered(json!({})).await;
     waiting(&client, id, "m-1", "wait 60000").await;
+    let neighbour = Neighbour::of(&client).await;
     steer(&client, id, "s-1", "boom with reason").await;
-    let outcome = client.ask_as(id, "m-1", "wait 60000").await;
+    let outcome = neighbour.meanwhile(client.ask_as(id, "m-1", "wait 60000")).await;
     assert_eq!(outcome.error.and_then(|error| error.known_code()), Some(ErrorCode::GuestTrap));
     assert_eq!(client.state(id).await.state["answered"], Value::Null, "nothing of the turn is true");
     assert_eq!(client.reply(id, "echo next").await, "next");
@@ -301,6 +303,7 @@ async fn a_hook_that_still_works_is_awaited_before_the_cut() {
 #[tokio::test]
 async fn a_hook_that_never_returns_is_ended() {
     let (_host, client, id) = steered(json!({"wait_ms": 3000, "cpu_ms": 1500})).await;
+    let neighbour = Neighbour::of(&client).await;
     // By nothing it waits for: at once. By a long sleep or endless work: at their limits.
     for (word, code) in
         [("never", ErrorCode::GuestStuck), ("sleep 60000", ErrorCode::WaitLimit), ("compute", ErrorCode::CpuLimit)]
@@ -309,7 +312,7 @@ async fn a_hook_that_never_returns_is_ended() {
         waiting(&client, id, &message, "until 1").await;
         steer(&client, id, &message_id(), word).await;
         steer(&client, id, &message_id(), "quietly go").await;
-        let outcome = client.ask_as(id, &message, "until 1").await;
+        let outcome = neighbour.meanwhile(client.ask_as(id, &message, "until 1")).await;
         assert_eq!(outcome.error.and_then(|error| error.known_code()), Some(code), "`{word}`");
         assert_eq!(client.reply(id, "echo next").await, "next", "after `{word}`");
     }

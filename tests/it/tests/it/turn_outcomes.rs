@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use podium_it::{Cli, Client, Host, agents};
+use podium_it::{Cli, Client, Host, Neighbour, agents};
 use podium_wire::ErrorCode;
 use podium_wire::InstanceId;
 use podium_wire::frames::ClientFrame;
@@ -38,7 +38,8 @@ async fn fails(client: &Client, id: InstanceId, message: &str, code: ErrorCode) 
 async fn a_trap() {
     let host = Host::start().await;
     let (client, id) = probe(&host, json!({})).await;
-    fails(&client, id, "boom with reason", ErrorCode::GuestTrap).await;
+    let neighbour = Neighbour::of(&client).await;
+    neighbour.meanwhile(fails(&client, id, "boom with reason", ErrorCode::GuestTrap)).await;
     // The panic's words and place are in the agent's log.
     let lines = client.logs(id).await.lines;
     assert!(lines.iter().any(|line| line.message.contains("boom: with reason")), "{lines:?}");
@@ -145,7 +146,7 @@ async fn memory_without_end() {
     let (client, id) = probe(&host, json!({})).await;
     let before = client.get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number");
     for _ in 0..3 {
-        let said = fails(&client, id, "grow", ErrorCode::MemoryLimit).await;
+        let said = neighbour.meanwhile(fails(&client, id, "grow", ErrorCode::MemoryLimit)).await;
         assert!(said.contains("more than its 67108864 bytes of memory"), "{said}");
     }
     let after = client.get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number");
@@ -164,9 +165,10 @@ async fn output_without_end() {
     ] {
         let host = Host::start().await;
         let (client, id) = probe(&host, limits).await;
-        let said = fails(&client, id, "flood", code).await;
+        let said = Neighbour::of(&client).await.meanwhile(fails(&client, id, "flood", code)).await;
         assert!(said.contains(expected), "{said}");
     }
+    let neighbour = Neighbour::of(&client).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-;; The whole world `podium:agent/agent` by hand, for what no language lets its author say: each message grows a table of
-;; the engine without end. All other hooks do nothing.
+;; The whole world `podium:agent/agent` by hand, for what no language lets its author say: a message that begins with `g`
+;; grows a table of the engine without end. Any other is answered by nothing, and all other hooks do nothing.
 (component
   (type $error-type (record (field "code" string) (field "message" string) (field "hint" (option string)) (field "retryable" bool)))
   (export $error "error" (type $error-type))
@@ -43,6 +43,7 @@
     (func (export "idle") (result i32) i32.const 1)
     (func (export "steer") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) i32.const 64)
     (func (export "grow") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+      (if (i32.ne (i32.load8_u (local.get 2)) (i32.const 103)) (then (return (i32.const 64))))
       (loop $again
         (drop (table.grow $table (ref.null func) (i32.const 1000)))
         (br $again))
