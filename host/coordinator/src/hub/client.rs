@@ -125,6 +125,14 @@ impl Client {
         self.lock().snapshot_n = n;
     }
 
+    /// The connection has missed updates since it last began: it is told so, as one that reads too slowly.
+    pub fn lag(&self) {
+        let mut queue = self.lock();
+        queue.lagged_from = Some(queue.seen_seq);
+        drop(queue);
+        self.ready.notify_one();
+    }
+
     /// Sets the last `seq` that the connection knows of.
     pub fn set_seen(&self, seq: u64) {
         self.lock().seen_seq = seq;

@@ -6,13 +6,15 @@
 
 mod client;
 #[cfg(test)]
+mod race_tests;
+#[cfg(test)]
 mod resume_tests;
 mod ring;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
-use podium_wire::frames::{Hello, PROTOCOL, ServerFrame, Subscribe};
+use podium_wire::frames::{CloseCode, Hello, PROTOCOL, ServerFrame, Subscribe};
 use podium_wire::updates::{CutMade, Lagged, Reset, TurnRestarted, TurnSnapshot, Update, UpdateBody};
 use podium_wire::{InstanceId, WireError};
 
@@ -21,6 +23,10 @@ use ring::Ring;
 
 /// Connections to one instance at once: each holds a queue.
 pub(crate) const CLIENTS_MAX: usize = 1024;
+
+/// Snapshots that one subscription takes at most: each is a copy of the turn's texts, and only an agent that writes more than a
+/// ring holds while one is made needs another.
+const SNAPSHOT_TRIES: u32 = 8;
 
 /// Where the instance stands, as clients are told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,7 +54,7 @@ struct Inner {
     position: Position,
     attempt: Option<Attempt>,
     clients: Vec<Arc<Client>>,
-    closed: Option<podium_wire::frames::CloseCode>,
+    closed: Option<CloseCode>,
 }
 
 /// One instance's hub.
@@ -124,7 +130,7 @@ impl Hub {
     }
 
     /// Closes every connection with this code and takes no more.
-    pub fn close(&self, code: podium_wire::frames::CloseCode) {
+    pub fn close(&self, code: CloseCode) {
         let mut inner = self.lock();
         inner.closed = Some(code);
         for client in inner.clients.drain(..) {
@@ -205,28 +211,19 @@ impl Hub {
 
     /// Begins a subscription: from here on the client's queue takes live frames, and what lies before them is returned.
     pub fn subscribe(&self, client: &Client, from: &Subscribe, ts: u64) -> Resume {
-        let short = |attempt: &&Attempt| !attempt.ring.reaches(attempt.seen_by(from));
-        let source = self.lock().attempt.as_ref().filter(short).map(|attempt| Arc::clone(&attempt.snapshots));
-        // Outside the lock: a snapshot takes the turn's own lock, which an emitting guest holds when it calls `live`.
-        let snapshot = source.and_then(|source| source.snapshot());
-        let inner = self.lock();
-        let position = inner.position;
-        client.restart(position.last_seq);
-        let mut then = Vec::new();
-        let mut after_seq = from.after_seq;
-        if after_seq > position.last_seq {
-            after_seq = position.last_seq;
-            let reset = UpdateBody::Reset(Reset { to_seq: position.last_seq });
-            then.push(frame(&ServerFrame::Update(Update::control(&reset, ts))));
+        let mut snapshot = None;
+        for _ in 0..SNAPSHOT_TRIES {
+            let inner = self.lock();
+            let short = inner.attempt.as_ref().filter(|attempt| !attempt.joins(from, snapshot.as_ref()));
+            let Some(source) = short.map(|attempt| Arc::clone(&attempt.snapshots)) else {
+                return inner.resume(client, from, snapshot, ts);
+            };
+            drop(inner);
+            // Outside the lock: a snapshot takes the turn's own lock, which an emitting guest holds when it calls `live`. What
+            // the guest writes meanwhile may push the ring on, or be another attempt's: so it is looked at again.
+            snapshot = source.snapshot();
         }
-        let seen = match (&from.turn_id, from.attempt, from.n) {
-            (Some(turn_id), Some(attempt), Some(n)) => Some((turn_id.clone(), attempt, n)),
-            _ => None,
-        };
-        if let Some(running) = &inner.attempt {
-            then.extend(running.resume(client, from, snapshot, position.last_seq, ts));
-        }
-        Resume { after_seq, through_seq: position.last_seq, seen, then }
+        self.lock().resume(client, from, snapshot, ts)
     }
 }
 
@@ -235,6 +232,17 @@ impl Attempt {
     fn seen_by(&self, from: &Subscribe) -> u64 {
         let same = from.turn_id.as_deref() == Some(&self.turn_id) && from.attempt == Some(self.attempt);
         if same { from.n.unwrap_or(0) } else { 0 }
+    }
+
+    /// True for a snapshot of this attempt.
+    fn is_told_by(&self, snapshot: &TurnSnapshot) -> bool {
+        snapshot.turn_id == self.turn_id && snapshot.attempt == self.attempt
+    }
+
+    /// True when the ring goes on where the subscriber is, or where this snapshot takes it.
+    fn joins(&self, from: &Subscribe, snapshot: Option<&TurnSnapshot>) -> bool {
+        let told = snapshot.filter(|snapshot| self.is_told_by(snapshot)).map_or(0, |snapshot| snapshot.n);
+        self.ring.reaches(self.seen_by(from).max(told))
     }
 
     /// The frames that bring a client from its place in this attempt to now.
@@ -252,8 +260,13 @@ impl Attempt {
         {
             frames.push(restarted(&self.turn_id, self.attempt, last_seq, ts));
         }
+        if !self.joins(from, snapshot.as_ref()) {
+            // The agent outran every try. What cannot be told whole is not told in part: the client comes again.
+            client.lag();
+            return frames;
+        }
         if !self.ring.reaches(after_n)
-            && let Some(snapshot) = snapshot.filter(|s| s.turn_id == self.turn_id && s.attempt == self.attempt)
+            && let Some(snapshot) = snapshot.filter(|snapshot| self.is_told_by(snapshot))
         {
             // Taken outside the lock: what came after it is in the ring, what is still on its way here must not come twice.
             after_n = after_n.max(snapshot.n);
@@ -268,6 +281,27 @@ impl Attempt {
 }
 
 impl Inner {
+    /// What lies between a client's place and now; its queue goes on from here.
+    fn resume(&self, client: &Client, from: &Subscribe, snapshot: Option<TurnSnapshot>, ts: u64) -> Resume {
+        let position = self.position;
+        client.restart(position.last_seq);
+        let mut then = Vec::new();
+        let mut after_seq = from.after_seq;
+        if after_seq > position.last_seq {
+            after_seq = position.last_seq;
+            let reset = UpdateBody::Reset(Reset { to_seq: position.last_seq });
+            then.push(frame(&ServerFrame::Update(Update::control(&reset, ts))));
+        }
+        let seen = match (&from.turn_id, from.attempt, from.n) {
+            (Some(turn_id), Some(attempt), Some(n)) => Some((turn_id.clone(), attempt, n)),
+            _ => None,
+        };
+        if let Some(running) = &self.attempt {
+            then.extend(running.resume(client, from, snapshot, position.last_seq, ts));
+        }
+        Resume { after_seq, through_seq: position.last_seq, seen, then }
+    }
+
     /// Queues a frame for every connection; `through_seq` is set on frames that complete what came before them.
     fn broadcast(&mut self, text: &Utf8Bytes, through_seq: Option<u64>) {
         for client in &self.clients {
