@@ -133,6 +133,8 @@ impl Hub {
     pub fn close(&self, code: CloseCode) {
         let mut inner = self.lock();
         inner.closed = Some(code);
+        // Its snapshots know the turn, which knows this hub: kept, they would keep each other.
+        inner.attempt = None;
         for client in inner.clients.drain(..) {
             client.close(code);
         }

@@ -133,3 +133,13 @@ fn a_client_comes_whole_to_an_agent_that_never_stops_writing() {
         done.store(true, Ordering::Release);
     });
 }
+
+#[test]
+fn a_closed_hub_keeps_nothing_of_the_turn_that_ran() {
+    let (hub, talker) = Talker::begin(0);
+    let kept = Arc::downgrade(&talker);
+    drop(talker);
+    assert!(kept.upgrade().is_some(), "while it runs");
+    hub.close(CloseCode::Moved);
+    assert!(kept.upgrade().is_none());
+}

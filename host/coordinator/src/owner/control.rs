@@ -93,7 +93,7 @@ impl Owner {
             running.stop.stop(StopReason::HostStop);
             // The guest holds the workspace until it is dropped.
             running.end.await;
-            running.attempt.turn.set_aside();
+            self.abandon(&running.attempt.turn);
             self.count(TurnOutcome::SetAside, running.began);
         }
         self.last_words().await;
