@@ -3,17 +3,13 @@
 //! Owns the gathering and the wake-up of those who follow. A turn never waits for the log.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use podium_store::{InstanceStore, NewLogLine, StoreError};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{Notify, watch};
 
-/// Lines that wait to be written: a batch is written at least every [`FLUSH_MS`], more than this is a flood.
+/// Lines that wait to be written: a batch is written several times a second, more than this is a flood.
 const PENDING_LINES_MAX: usize = 16 * 1024;
-
-/// How long a line waits at most while a turn runs, milliseconds: short enough to follow with the eye.
-pub(crate) const FLUSH_MS: u64 = 200;
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -42,13 +38,14 @@ impl Logs {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves some time after a line has arrived, so that a batch gathers. Dropped before that, it begins again with
-    /// the next call.
-    pub async fn due(&self, gather: Duration) {
-        while self.lock().lines.is_empty() {
-            self.arrived.notified().await;
-        }
-        tokio::time::sleep(gather).await;
+    /// True when lines wait to be written.
+    pub fn is_waiting(&self) -> bool {
+        !self.lock().lines.is_empty()
+    }
+
+    /// Resolves when a line has arrived since it last did.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
     }
 
     /// Changes each time lines have been written.

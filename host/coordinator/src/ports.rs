@@ -4,7 +4,7 @@
 //! times and its stop signal are looked at meanwhile.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
@@ -65,7 +65,8 @@ impl HistoryPort for StoreHistory {
 /// Whether a turn waits, and the owner's wake-up when that changes; where the spans of its effects belong.
 #[derive(Debug)]
 pub(crate) struct WaitFlag {
-    waiting: AtomicBool,
+    /// Goes up at each change: odd while it waits.
+    changes: AtomicU64,
     changed: Arc<Notify>,
     trace: Parent,
 }
@@ -73,19 +74,26 @@ pub(crate) struct WaitFlag {
 impl WaitFlag {
     /// A turn that runs.
     pub(crate) fn new(changed: Arc<Notify>, trace: Parent) -> Self {
-        Self { waiting: AtomicBool::new(false), changed, trace }
+        Self { changes: AtomicU64::new(0), changed, trace }
     }
 
     /// True while the guest waits for something from outside.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Acquire)
+        self.number().is_some()
+    }
+
+    /// Which wait this is; none while it runs.
+    pub(crate) fn number(&self) -> Option<u64> {
+        Some(self.changes.load(Ordering::Acquire)).filter(|changes| changes % 2 == 1)
     }
 }
 
 impl TurnWatch for WaitFlag {
     fn waiting(&self, waiting: bool) {
-        self.waiting.store(waiting, Ordering::Release);
-        self.changed.notify_one();
+        let turned = |changes: u64| (changes % 2 == u64::from(!waiting)).then_some(changes + 1);
+        if self.changes.fetch_update(Ordering::AcqRel, Ordering::Acquire, turned).is_ok() {
+            self.changed.notify_one();
+        }
     }
 
     fn effect(&self, kind: &'static str, n: u64) -> Span {

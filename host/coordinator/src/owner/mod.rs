@@ -8,6 +8,7 @@ mod asks;
 mod commands;
 mod config;
 mod control;
+mod deadlines;
 mod hooks;
 mod messages;
 mod open;
@@ -38,8 +39,8 @@ use crate::error::Error;
 use crate::host::Parts;
 use crate::hub::Position;
 use crate::instances::Shown;
-use crate::logs::FLUSH_MS;
 use crate::ports::WaitFlag;
+use deadlines::{Deadlines, reached};
 use steer::TurnSteers;
 
 pub(crate) use asks::Giving;
@@ -61,10 +62,6 @@ const IDLE_MS: u64 = 10_000;
 
 /// How long a running turn may go on after the host began to stop (TURN.md §6).
 const STOP_GRACE_MS: u64 = 10_000;
-
-/// How long a turn must wait before its count of deaths is written as 0. A death in a shorter wait counts; writing at each short
-/// wait would cost two transactions for every page of history that an agent reads.
-const WAIT_SETTLED_MS: u64 = 100;
 
 /// The committed values of an instance.
 #[derive(Debug)]
@@ -115,6 +112,13 @@ struct Running {
     forgiven: bool,
 }
 
+impl Running {
+    /// True when its guest runs again and the count of deaths in the database still says that it waits.
+    fn ended_its_wait(&self) -> bool {
+        self.forgiven && !self.wait.is_waiting()
+    }
+}
+
 /// Where a message's outcome is waited for, by its place in the inbox.
 pub(crate) type Waiters = HashMap<u64, Vec<oneshot::Sender<Outcome>>>;
 
@@ -138,6 +142,7 @@ pub(crate) struct Owner {
     active: bool,
     stopping: bool,
     wait_changed: Arc<Notify>,
+    deadlines: Deadlines,
     /// The guest that is kept between turns.
     warm: Warm,
     /// True when `on-init` has refused the instance: it never lived.
@@ -148,9 +153,11 @@ pub(crate) struct Owner {
 enum Event {
     Command(Option<Box<Command>>),
     TurnEnd(TurnEnd),
-    WaitChanged,
+    /// Something is other than it was when the last wait began: what is waited for has to be found anew.
+    Look,
     WaitSettled,
     LogsDue,
+    StartAgain,
     Idle,
     WarmIdle,
     WarmPressed,
@@ -177,9 +184,10 @@ impl Owner {
                     Box::pin(self.start_next()).await;
                     Box::pin(self.flush_logs()).await;
                 }
-                Event::WaitChanged => Box::pin(self.wait_changed()).await,
+                Event::Look => {}
                 Event::WaitSettled => Box::pin(self.wait_settled()).await,
                 Event::LogsDue => Box::pin(self.flush_logs()).await,
+                Event::StartAgain => Box::pin(self.start_next()).await,
                 Event::Idle => {
                     if Box::pin(self.rest()).await {
                         return;
@@ -198,6 +206,9 @@ impl Owner {
                     }
                 }
             }
+            if self.running.as_ref().is_some_and(Running::ended_its_wait) {
+                Box::pin(self.wait_ended()).await;
+            }
             self.drop_stale_guest();
             self.show_status();
             if self.running.is_some() {
@@ -210,13 +221,17 @@ impl Owner {
         }
     }
 
-    /// Waits for whatever comes first. A turn's end goes before commands, so that what they see is committed.
+    /// Waits for whatever comes first. A turn's end goes before commands, so that what they see is committed; so does what is
+    /// due, which comes seldom, because a flood of commands would keep it waiting for ever. What a guest or a client can make
+    /// as often as it likes comes after them.
     async fn next_event(&mut self, grace: Option<&mut Pin<Box<tokio::time::Sleep>>>) -> Event {
         let (is_free, now) = (self.running.is_none(), self.parts.clock.monotonic());
         let idle = is_free && self.queue.is_empty() && self.shown.hub.clients() == 0 && !self.warm.is_kept();
         let idle_after = Duration::from_millis(IDLE_MS);
         let shutdown = &self.parts.shutdown;
-        let waiting = self.running.as_ref().is_some_and(|running| running.wait.is_waiting() && !running.forgiven);
+        let wait = self.running.as_ref().filter(|running| !running.forgiven).and_then(|running| running.wait.number());
+        let (settles, starts) = (self.deadlines.wait(wait, now), self.deadlines.start());
+        let logs = self.deadlines.log(self.shown.logs.is_waiting(), now);
         let end = async {
             match &mut self.running {
                 Some(running) => running.end.as_mut().await,
@@ -233,11 +248,13 @@ impl Owner {
             biased;
             end = end => Event::TurnEnd(end),
             () = grace_over => Event::GraceOver,
-            command = self.commands.recv() => Event::Command(command),
-            () = self.wait_changed.notified() => Event::WaitChanged,
-            () = self.shown.logs.due(Duration::from_millis(FLUSH_MS)) => Event::LogsDue,
-            () = tokio::time::sleep(Duration::from_millis(WAIT_SETTLED_MS)), if waiting => Event::WaitSettled,
             () = shutdown.begun(), if !self.stopping => Event::HostStops,
+            () = reached(starts, now), if is_free => Event::StartAgain,
+            () = reached(logs, now) => Event::LogsDue,
+            () = reached(settles, now) => Event::WaitSettled,
+            command = self.commands.recv() => Event::Command(command),
+            () = self.wait_changed.notified() => Event::Look,
+            () = self.shown.logs.arrived(), if logs.is_none() => Event::Look,
             () = self.warm.asked_to_leave(), if is_free => Event::WarmPressed,
             () = self.warm.idle(now), if is_free => Event::WarmIdle,
             () = tokio::time::sleep(idle_after), if idle => Event::Idle,

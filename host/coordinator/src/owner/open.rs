@@ -7,6 +7,7 @@ use podium_wire::InstanceId;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
+use super::deadlines::Deadlines;
 use super::row::Row;
 use super::upgrade::{self, Upgrades};
 use super::warm::Warm;
@@ -73,6 +74,7 @@ impl Owner {
             active,
             stopping: false,
             wait_changed: Arc::new(Notify::new()),
+            deadlines: Deadlines::default(),
             warm: Warm::default(),
             was_refused: false,
         };

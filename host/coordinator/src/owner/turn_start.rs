@@ -58,6 +58,7 @@ fn next(owner: &Owner, agent: &LoadedAgent, row: &Row) -> Next {
 impl Owner {
     /// Starts the first row's turn, if there is one and nothing runs.
     pub(super) async fn start_next(&mut self) {
+        self.deadlines.start_tried();
         while self.running.is_none() && (self.may_upgrade() || (!self.core.stopped && !self.parked)) {
             let Some(row) = self.queue.front().cloned() else { return };
             if row.kind == RowKind::Upgrade {
@@ -67,7 +68,7 @@ impl Owner {
                 }
                 if let Err(error) = self.start_upgrade(row).await {
                     tracing::error!(instance = %self.id, %error, "an upgrade cannot be started");
-                    return;
+                    return self.deadlines.start_failed(self.parts.clock.monotonic());
                 }
                 continue;
             }
@@ -81,11 +82,11 @@ impl Owner {
                 Err(error) => self.park(&error.to_string()).await,
             };
             if let Err(error) = step {
-                // The row stays first and unfinished: the next command or start tries again.
+                // The row stays first and unfinished, and is tried again.
                 let (turn_id, attempt) = self.queue.front().map_or((None, None), Row::names);
                 let code = error.code();
                 tracing::error!(instance = %self.id, turn_id, attempt, %code, %error, "a turn cannot be started");
-                return;
+                return self.deadlines.start_failed(self.parts.clock.monotonic());
             }
         }
     }
@@ -137,10 +138,15 @@ impl Owner {
     }
 
     pub(super) async fn start_turn(&mut self, agent: &Arc<LoadedAgent>, mut row: Row) -> Result<(), Error> {
+        let mut earlier = Vec::new();
         let start = match row.take_begun() {
             Some(start) => start,
             None => {
                 let start = self.next_attempt(&row);
+                if start.attempt > 1 {
+                    // Those that an earlier attempt was given died with it. Before the attempt counts: reading may fail.
+                    earlier = self.store.steers(start.turn).await?;
+                }
                 row.attempts += 1;
                 self.store.begin(row.seq, start.clone(), row.attempts).await?;
                 start
@@ -187,8 +193,6 @@ impl Owner {
             workspace: self.store.workspace(),
             now_ms: now,
         };
-        // Those that an earlier attempt was given died with it.
-        let earlier = if start.attempt > 1 { self.store.steers(start.turn).await? } else { Vec::new() };
         let steers = TurnSteers::begin(agent, row.kind, earlier);
         let span = crate::spans::turn(&row.trace, &spec);
         let wait = Arc::new(WaitFlag::new(Arc::clone(&self.wait_changed), span.parent()));
@@ -255,16 +259,14 @@ impl Owner {
         self.shown.hub.control(&UpdateBody::InstanceStatus(StatusChange { status, event }), self.parts.clock.now_ms());
     }
 
-    /// The turn's guest began or ended to wait.
-    pub(super) async fn wait_changed(&mut self) {
+    /// The turn's guest runs again after a wait that forgave its deaths.
+    pub(super) async fn wait_ended(&mut self) {
         let Some(running) = &mut self.running else { return };
-        if running.forgiven && !running.wait.is_waiting() {
-            running.forgiven = false;
-            // From here on a death counts again: as the first, because reaching a wait forgave the others.
-            running.attempt.row.attempts = 1;
-            let seq = running.attempt.row.seq;
-            self.write_attempts(seq, 1).await;
-        }
+        running.forgiven = false;
+        // From here on a death counts again: as the first, because reaching a wait forgave the others.
+        running.attempt.row.attempts = 1;
+        let seq = running.attempt.row.seq;
+        self.write_attempts(seq, 1).await;
     }
 
     /// The turn has waited long enough for its deaths to be forgiven.

@@ -26,6 +26,7 @@ mod http_edges;
 mod instances;
 mod invariants;
 mod logs;
+mod owners;
 mod park_retry_discard;
 mod resume;
 mod seeing;
