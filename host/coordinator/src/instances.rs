@@ -146,10 +146,11 @@ impl Instances {
         owners.entry(id).or_insert_with(|| spawn(parts, id, Opening::Stored));
     }
 
-    /// Removes an owner that has nothing to do; false when a command has come for it.
-    pub fn remove_if_idle(&self, id: InstanceId, commands: &mpsc::Receiver<Box<Command>>) -> bool {
+    /// Removes an owner that has nothing to do; false when a command or a connection has come for it. Who has been answered its
+    /// hub and connects to it afterwards is refused there, and asks for the next owner's.
+    pub fn remove_if_idle(&self, id: InstanceId, commands: &mpsc::Receiver<Box<Command>>, shown: &Shown) -> bool {
         let mut owners = self.lock();
-        let idle = commands.is_empty();
+        let idle = commands.is_empty() && shown.hub.retire();
         if idle {
             owners.remove(&id);
         }

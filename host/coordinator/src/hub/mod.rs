@@ -17,6 +17,7 @@ use axum::extract::ws::Utf8Bytes;
 use podium_wire::frames::{CloseCode, Hello, PROTOCOL, ServerFrame, Subscribe};
 use podium_wire::updates::{CutMade, Lagged, Reset, TurnRestarted, TurnSnapshot, Update, UpdateBody};
 use podium_wire::{InstanceId, WireError};
+use tokio::sync::Notify;
 
 pub(crate) use client::{Client, Drained};
 use ring::Ring;
@@ -54,7 +55,8 @@ struct Inner {
     position: Position,
     attempt: Option<Attempt>,
     clients: Vec<Arc<Client>>,
-    closed: Option<CloseCode>,
+    /// Takes no more connections.
+    closed: bool,
 }
 
 /// One instance's hub.
@@ -62,6 +64,17 @@ struct Inner {
 pub struct Hub {
     instance: InstanceId,
     inner: Mutex<Inner>,
+    /// A connection came or went.
+    changed: Notify,
+}
+
+/// Why a connection is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPlace {
+    /// There are [`CLIENTS_MAX`].
+    Full,
+    /// The hub's owner has left or is leaving; the instance may have another one.
+    Closed,
 }
 
 /// What a subscription still has to read from the store, and what follows it.
@@ -86,7 +99,7 @@ pub trait Snapshots: Send + Sync + std::fmt::Debug {
 impl Hub {
     /// A hub for an instance that stands here.
     pub fn new(instance: InstanceId) -> Self {
-        Self { instance, inner: Mutex::default() }
+        Self { instance, inner: Mutex::default(), changed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -99,11 +112,14 @@ impl Hub {
         self.lock().position = position;
     }
 
-    /// Adds a connection; its first frame is `hello`. None when there are [`CLIENTS_MAX`], or the hub is closed.
-    pub fn connect(&self) -> Option<Arc<Client>> {
+    /// Adds a connection; its first frame is `hello`.
+    pub fn connect(&self) -> Result<Arc<Client>, NoPlace> {
         let mut inner = self.lock();
-        if inner.clients.len() >= CLIENTS_MAX || inner.closed.is_some() {
-            return None;
+        if inner.closed {
+            return Err(NoPlace::Closed);
+        }
+        if inner.clients.len() >= CLIENTS_MAX {
+            return Err(NoPlace::Full);
         }
         let client = Arc::new(Client::new());
         let hello = Hello {
@@ -116,12 +132,20 @@ impl Hub {
         client.set_seen(inner.position.last_seq);
         client.push(frame(&ServerFrame::Hello(hello)), None);
         inner.clients.push(Arc::clone(&client));
-        Some(client)
+        drop(inner);
+        self.changed.notify_one();
+        Ok(client)
     }
 
     /// Forgets a connection.
     pub fn disconnect(&self, client: &Arc<Client>) {
         self.lock().clients.retain(|other| !Arc::ptr_eq(other, client));
+        self.changed.notify_one();
+    }
+
+    /// Resolves when a connection has come or gone since it last did: for the owner, which leaves only when nobody is here.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// How many connections there are.
@@ -129,10 +153,18 @@ impl Hub {
         self.lock().clients.len()
     }
 
+    /// Takes no more connections, if there is none; false, and nothing changes, when there is one.
+    pub fn retire(&self) -> bool {
+        let mut inner = self.lock();
+        let idle = inner.clients.is_empty();
+        inner.closed |= idle;
+        idle
+    }
+
     /// Closes every connection with this code and takes no more.
     pub fn close(&self, code: CloseCode) {
         let mut inner = self.lock();
-        inner.closed = Some(code);
+        inner.closed = true;
         // Its snapshots know the turn, which knows this hub: kept, they would keep each other.
         inner.attempt = None;
         for client in inner.clients.drain(..) {

@@ -1,4 +1,4 @@
-//! What happens to a hub at the same time: an agent writes while a client comes.
+//! What happens to a hub at the same time: an agent writes while a client comes, the owner leaves while one connects.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{OnceLock, Weak};
@@ -132,6 +132,19 @@ fn a_client_comes_whole_to_an_agent_that_never_stops_writing() {
         }
         done.store(true, Ordering::Release);
     });
+}
+
+#[test]
+fn a_hub_takes_nobody_once_it_was_left_and_is_left_only_by_all() {
+    let hub = Hub::new(InstanceId::from_uuid(uuid::Uuid::nil()));
+    let client = hub.connect().expect("there is room");
+    assert!(!hub.retire(), "somebody is there");
+    let other = hub.connect().expect("nothing has changed");
+    hub.disconnect(&client);
+    assert!(!hub.retire(), "somebody is there");
+    hub.disconnect(&other);
+    assert!(hub.retire());
+    assert_eq!(hub.connect().err(), Some(NoPlace::Closed));
 }
 
 #[test]

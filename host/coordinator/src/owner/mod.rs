@@ -255,6 +255,7 @@ impl Owner {
             command = self.commands.recv() => Event::Command(command),
             () = self.wait_changed.notified() => Event::Look,
             () = self.shown.logs.arrived(), if logs.is_none() => Event::Look,
+            () = self.shown.hub.changed() => Event::Look,
             () = self.warm.asked_to_leave(), if is_free => Event::WarmPressed,
             () = self.warm.idle(now), if is_free => Event::WarmIdle,
             () = tokio::time::sleep(idle_after), if idle => Event::Idle,
@@ -326,7 +327,7 @@ impl Owner {
         }
     }
 
-    /// Ends the owner of an instance that has nothing to do; false when a command came in the meantime.
+    /// Ends the owner of an instance that has nothing to do; false when a command or a connection came in the meantime.
     async fn rest(&mut self) -> bool {
         self.flush_logs().await;
         if self.active && !self.parked {
@@ -335,7 +336,7 @@ impl Owner {
             }
             self.active = false;
         }
-        self.parts.instances.remove_if_idle(self.id, &self.commands)
+        self.parts.instances.remove_if_idle(self.id, &self.commands, &self.shown)
     }
 
     /// Ends the owner because the host stops.

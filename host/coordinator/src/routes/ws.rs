@@ -26,10 +26,14 @@ use super::extract::Instance;
 use super::messages::incoming;
 use crate::error::Error;
 use crate::host::Parts;
-use crate::hub::{Client, Drained, Hub, Resume, frame, lagged};
+use crate::hub::{Client, Drained, Hub, NoPlace, Resume, frame, lagged};
 use crate::instances::Shown;
 use crate::owner::{Ack, Command, SteerAck};
 use crate::spans;
+
+/// How often a connection asks for the instance's hub: an owner rests for seconds before it leaves, so a second time finds the
+/// next one's.
+const OPEN_TRIES: u32 = 3;
 
 /// How long a client may take to read what was written.
 const WRITE_MAX: Duration = Duration::from_secs(30);
@@ -54,11 +58,7 @@ pub(super) async fn connect(
     let place = parts.websockets.take().ok_or_else(|| {
         HttpError::new(ErrorCode::TooManyConnections, format!("{} WebSockets are open", parts.websockets.max()))
     })?;
-    let shown = parts.instances.ask(&parts, id, Command::Open).await?;
-    let client = shown
-        .hub
-        .connect()
-        .ok_or_else(|| HttpError::new(ErrorCode::Busy, "the instance has too many connections, or is going away"))?;
+    let (shown, client) = join(&parts, id).await?;
     let connection = Connection { store: parts.store.instance(id), parts, id, shown, client, _place: place };
     Ok(upgrade
         // Larger frames are still read, so that they can be answered by an error, but never held whole beyond this.
@@ -67,6 +67,22 @@ pub(super) async fn connect(
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .read_buffer_size(READ_BUFFER_BYTES)
         .on_upgrade(async move |socket| connection.run(socket).await))
+}
+
+/// Joins the hub of an instance.
+async fn join(parts: &Arc<Parts>, id: InstanceId) -> Result<(Arc<Shown>, Arc<Client>), HttpError> {
+    for _ in 0..OPEN_TRIES {
+        let shown = parts.instances.ask(parts, id, Command::Open).await?;
+        match shown.hub.connect() {
+            Ok(client) => return Ok((shown, client)),
+            Err(NoPlace::Full) => {
+                return Err(HttpError::new(ErrorCode::Busy, "the instance has too many connections"));
+            }
+            // Its owner went to rest in between, or is being removed: asking again finds out which.
+            Err(NoPlace::Closed) => {}
+        }
+    }
+    Err(HttpError::new(ErrorCode::Busy, "the instance is going away"))
 }
 
 struct Connection {

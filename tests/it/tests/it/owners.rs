@@ -1,12 +1,35 @@
-//! Owners are asked without end and cannot start what they should, and nobody is the worse for it.
+//! Owners come and go, are asked without end and cannot start what they should, and nobody is the worse for it.
+
+use std::time::Duration;
 
 use podium_it::socket::End;
-use podium_it::{Host, agents, eventually};
+use podium_it::{Client, Host, agents, eventually, within};
 use podium_wire::frames::ServerFrame;
 use podium_wire::rest::{InstanceStatus, UpgradeStatus};
 use podium_wire::{ErrorCode, InstanceId};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
+
+/// Longer than an owner stays when nobody needs it.
+const LONGER_THAN_A_REST: Duration = Duration::from_secs(12);
+
+/// How long an owner may take to leave: its rest, and what a loaded machine adds.
+const LEFT: Duration = Duration::from_secs(60);
+
+fn host_db(host: &Host) -> Connection {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(host.data().path().join("host.db"), flags).expect("the list opens")
+}
+
+/// True when the list says that the next start has nothing to do here.
+fn is_marked_resting(host: &Host, id: InstanceId) -> bool {
+    let count = "SELECT count(*) FROM instances WHERE id = ?1 AND NOT active";
+    host_db(host).query_row(count, [id.to_string()], |row| row.get::<_, u64>(0)).expect("it can be read") == 1
+}
+
+async fn active_agents(client: &Client) -> Option<u64> {
+    client.get("/admin/status").await.json()["active_agents"].as_u64()
+}
 
 /// The instance's database, to put something in the way of what is written there.
 fn messages_db(host: &Host, id: InstanceId) -> Connection {
@@ -14,6 +37,35 @@ fn messages_db(host: &Host, id: InstanceId) -> Connection {
     let connection = Connection::open(path).expect("the database opens");
     connection.busy_timeout(podium_it::PATIENCE).expect("a busy timeout");
     connection
+}
+
+#[tokio::test]
+async fn a_client_that_was_silent_for_long_sees_the_turn_of_its_message() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    let mut socket = client.socket(id).await;
+    tokio::time::sleep(LONGER_THAN_A_REST).await;
+    assert_eq!(active_agents(&client).await, Some(1), "a client is connected");
+    assert_eq!(socket.turn("echo still there").await.text.as_deref(), Some("still there"));
+}
+
+#[tokio::test]
+async fn an_instance_rests_after_its_last_client_has_left() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    let mut socket = client.socket(id).await;
+    assert_eq!(socket.turn("echo hello").await.text.as_deref(), Some("hello"));
+    assert!(!is_marked_resting(&host, id));
+    socket.close().await;
+    within(LEFT, "the owner to leave", async || (active_agents(&client).await == Some(0)).then_some(())).await;
+    assert!(is_marked_resting(&host, id));
+    let listed: Value = client.get("/instances").await.with(200);
+    assert_eq!(listed["instances"][0]["status"], json!("resting"));
+    // Who comes now gets another owner.
+    let mut socket = client.socket(id).await;
+    assert_eq!(socket.turn("echo again").await.text.as_deref(), Some("again"));
 }
 
 #[tokio::test]
