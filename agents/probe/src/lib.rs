@@ -68,6 +68,12 @@ impl Agent for Probe {
         match command {
             "boom" => panic!("boom: {rest}"),
             "spin" => spin(),
+            "spin-unless" => {
+                if !std::path::Path::new(WORKSPACE).join(rest).exists() {
+                    spin();
+                }
+                cx.sleep(Duration::MAX).await
+            }
             "grow" => grow(),
             "flood" => loop {
                 cx.reply("flood")?;
@@ -75,12 +81,6 @@ impl Agent for Probe {
             "sleep" => {
                 cx.sleep(Duration::from_millis(rest.parse()?)).await?;
                 cx.reply(format!("slept {rest}"))
-            }
-            "spin-unless" => {
-                if !std::path::Path::new(WORKSPACE).join(rest).exists() {
-                    spin();
-                }
-                cx.sleep(Duration::MAX).await
             }
             "block" => {
                 std::thread::sleep(Duration::from_millis(rest.parse()?));

@@ -140,7 +140,6 @@ mod tests {
         calls.pop();
         assert!(issue().is_ok());
     }
-}
 
     #[test]
     fn what_came_back_counts_until_it_is_read_or_dropped() {
@@ -170,3 +169,4 @@ mod tests {
         drop((most, last, more));
         assert_eq!(held.load(Ordering::Acquire), 0);
     }
+}

@@ -163,6 +163,12 @@ impl GuestState {
         self.turn = parts.turn;
     }
 
+    /// The limit of the host that kept the guest from its files, if one did.
+    pub(crate) fn refused_files(&self) -> Option<LimitReached> {
+        let workspace = self.workspace.as_ref().filter(|workspace| workspace.was_refused())?;
+        Some(LimitReached::HostHandles(workspace.part()))
+    }
+
     /// Bytes of the guest's linear memories.
     pub(crate) fn memory_used(&self) -> u64 {
         self.memory.used
@@ -170,12 +176,6 @@ impl GuestState {
 
     /// The files without any of them being used.
     pub(crate) fn files(&mut self) -> WasiFilesystemCtxView<'_> {
-    /// The limit of the host that kept the guest from its files, if one did.
-    pub(crate) fn refused_files(&self) -> Option<LimitReached> {
-        let workspace = self.workspace.as_ref().filter(|workspace| workspace.was_refused())?;
-        Some(LimitReached::HostHandles(workspace.part()))
-    }
-
         WasiFilesystemCtxView { ctx: &mut self.files, table: &mut self.table }
     }
 

@@ -274,6 +274,7 @@ impl Owner {
         let Some(running) = &mut self.running else { return };
         if running.wait.is_waiting() {
             running.forgiven = true;
+            running.attempt.row.attempts = 0;
             let seq = running.attempt.row.seq;
             self.write_attempts(seq, 0).await;
         }
@@ -303,7 +304,6 @@ impl Owner {
         if let Some(row) = row {
             request.inbox_seq = Some(row.seq);
             request.turn = row.turn.as_ref().map(|turn| turn.turn);
-            running.attempt.row.attempts = 0;
             request.attempt = row.attempt();
             request.messages = super::turn_end::spoken(row, &[]);
         }

@@ -335,21 +335,6 @@ async fn futures_dropped_unread_and_hoarded() {
     assert!(said.contains("more than its 10000 host resources"), "{said}");
 }
 
-#[tokio::test]
-async fn more_calls_in_flight_than_may_be() {
-    let abuse = Abuse::new("idler", &json!({})).await;
-    let codes: Value = serde_json::from_str(&abuse.answers("in-flight 300").await).expect("JSON");
-    assert_eq!(codes[ErrorCode::TooManyCalls.to_string()], 44, "{codes}");
-    assert_eq!(codes["answered"], 256, "{codes}");
-}
-
-#[tokio::test]
-async fn no_clock_tells_how_long_work_takes() {
-    let abuse = Abuse::new("idler", &json!({})).await;
-    let told = |text: String| -> Value { serde_json::from_str(&text).expect("JSON") };
-    let little = told(abuse.answers("clocks 1").await);
-    let much = told(abuse.answers("clocks 30000000").await);
-    assert_eq!(little["passed_ns"], much["passed_ns"], "{little} {much}");
 /// The most memory that the host has taken so far, bytes.
 fn most_memory(host: &Host) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).expect("the process is there");
@@ -394,6 +379,21 @@ async fn pages_of_history_left_in_a_warm_guest() {
     assert!(kept().await);
 }
 
+#[tokio::test]
+async fn more_calls_in_flight_than_may_be() {
+    let abuse = Abuse::new("idler", &json!({})).await;
+    let codes: Value = serde_json::from_str(&abuse.answers("in-flight 300").await).expect("JSON");
+    assert_eq!(codes[ErrorCode::TooManyCalls.to_string()], 44, "{codes}");
+    assert_eq!(codes["answered"], 256, "{codes}");
+}
+
+#[tokio::test]
+async fn no_clock_tells_how_long_work_takes() {
+    let abuse = Abuse::new("idler", &json!({})).await;
+    let told = |text: String| -> Value { serde_json::from_str(&text).expect("JSON") };
+    let little = told(abuse.answers("clocks 1").await);
+    let much = told(abuse.answers("clocks 30000000").await);
+    assert_eq!(little["passed_ns"], much["passed_ns"], "{little} {much}");
     assert!(much["passed_ns"][0].as_u64().expect("a number") < 10, "{much}");
     // They are one clock.
     let read = |name: &str| much[name].as_u64().expect("a number");
