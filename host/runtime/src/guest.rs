@@ -21,6 +21,10 @@ use crate::host::workspace::{Nowhere, Workspace};
 use crate::meter::Meter;
 use crate::stop::StopWatcher;
 
+/// Entries of the engine's own table of streams, futures and calls: an end that the guest holds has three at most (the thing and
+/// its two ends), and what is under way in the host has some more.
+const CONCURRENT_ENTRIES_MAX: usize = 4 * RESOURCES_MAX;
+
 /// Names the guest's state to the linker.
 pub(crate) struct Guest;
 
@@ -89,6 +93,9 @@ pub(crate) fn store(engine: &Engine, parts: GuestParts<'_>) -> Store<GuestState>
     let mut store = Store::new(engine, state);
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
     store.set_max_component_handles(RESOURCES_MAX);
+    if let Some(table) = store.concurrent_resource_table() {
+        table.set_max_capacity(CONCURRENT_ENTRIES_MAX);
+    }
     store.limiter(|state| &mut state.memory);
     // Each tick makes a running guest yield, and ends one that is over its time or is not wanted any more.
     store.set_epoch_deadline(1);
