@@ -290,6 +290,39 @@ mod tests {
         assert_eq!(pool.len(), 1, "nobody waits any more");
     }
 
+    /// A guest whose room somebody else takes the moment it is free.
+    struct Prey {
+        room: Option<Room>,
+        places: Arc<Semaphore>,
+        thief: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    }
+
+    impl Drop for Prey {
+        fn drop(&mut self) {
+            self.room = None;
+            let mut thief = self.thief.lock().expect("not poisoned");
+            if thief.is_none() {
+                *thief = Arc::clone(&self.places).try_acquire_owned().ok();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_turn_whose_room_another_one_takes_makes_room_again() {
+        let pool: Pool<Prey> = Pool::new(WarmBudget::default(), 2);
+        let thief = Arc::default();
+        for _ in 0..2 {
+            let (seat, _leave) = pool.open();
+            let room = Some(pool.room(1).await);
+            let prey = Prey { room, places: Arc::clone(&pool.places), thief: Arc::clone(&thief) };
+            pool.keep(seat, Digest::from_bytes([0; 32]), 1, prey);
+        }
+        let room = pool.room(1).now_or_never();
+        assert!(thief.lock().expect("not poisoned").is_some(), "the first room went to another turn");
+        assert!(room.is_some(), "a guest rested");
+        assert_eq!(pool.len(), 0);
+    }
+
     #[tokio::test]
     async fn a_guest_that_comes_back_to_a_closed_seat_is_dropped() {
         let pool = pool(1);
