@@ -2,7 +2,7 @@
 //!
 //! `boom` panics, `spin` loops for ever, `grow` takes memory without end, `flood` emits without
 //! end, `sleep MS` waits so that it can be steered, `block MS` waits as `std::thread::sleep` does,
-//! `fail` returns an error, `badpatch` answers the host's refusal of a patch, `stream N` streams N
+//! `fail` returns an error, `claim CODE` one with this code, `badpatch` answers the host's refusal of a patch, `stream N` streams N
 //! pieces, `echo TEXT`, `config` and `state` answer the documents, `set KEY VALUE` remembers,
 //! `push TEXT` appends, `history N` answers the last N messages, `write PATH TEXT` and
 //! `read PATH` use the workspace, `ls` lists it, `log TEXT` logs it, `print TEXT` writes it to
@@ -28,6 +28,8 @@ struct Memory {
     values: BTreeMap<String, String>,
     /// `push TEXT`.
     items: Vec<String>,
+    /// What `on_config_change` was told: who set it, and what changed.
+    told: Vec<String>,
 }
 
 /// What makes it refuse.
@@ -38,6 +40,10 @@ struct Settings {
     init_fails: bool,
     /// `on_config_change` fails.
     refuse: bool,
+    /// What `on_init` does first: `boom`, `spin`, `sleep MS`.
+    at_init: String,
+    /// What `on_config_change` does first.
+    at_change: String,
 }
 
 struct Probe;
@@ -55,7 +61,9 @@ impl Agent for Probe {
     }
 
     async fn on_init(cx: &mut Ctx<Self>) -> Result<()> {
-        if settings(cx)?.init_fails {
+        let settings = settings(cx)?;
+        act(cx, &settings.at_init).await?;
+        if settings.init_fails {
             return Err(Error::new("init_refused", "the configuration says `init_fails`"));
         }
         ran(cx, "on_init");
@@ -87,6 +95,7 @@ impl Agent for Probe {
                 cx.reply(format!("blocked {rest}"))
             }
             "fail" => Err(Error::new("probe_failed", format!("asked to fail: {rest}")).hint("do not ask")),
+            "claim" => Err(Error::new(rest, "in the agent's own words")),
             "badpatch" => match cx.apply(&json!([{ "op": "replace", "path": "/nowhere/at/all", "value": 1 }])) {
                 Ok(version) => bail!("the patch was taken, version {version}"),
                 Err(error) => cx.reply(format!("{}: {}", error.code, error.message)),
@@ -155,11 +164,18 @@ impl Agent for Probe {
         }
     }
 
-    async fn on_config_change(cx: &mut Ctx<Self>, _: Vec<Change>, _: String) -> Result<()> {
-        if settings(cx)?.refuse {
+    async fn on_config_change(cx: &mut Ctx<Self>, changes: Vec<Change>, source: String) -> Result<()> {
+        let settings = settings(cx)?;
+        act(cx, &settings.at_change).await?;
+        if settings.refuse {
             return Err(Error::new("config_refused", "the configuration says `refuse`"));
         }
         ran(cx, "on_config_change");
+        let said = |value: Option<Json>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+        let told = changes.into_iter().map(|change| {
+            format!("{source}: {} was {}, is {}", change.pointer, said(change.old), said(change.new))
+        });
+        cx.state.told.extend(told);
         Ok(())
     }
 
@@ -172,6 +188,16 @@ impl Agent for Probe {
 
 fn settings(cx: &Ctx<Probe>) -> Result<Settings> {
     Ok(Settings::deserialize(&cx.config)?)
+}
+
+/// What a hook is told to do by the configuration; nothing by default.
+async fn act(cx: &mut Ctx<Probe>, what: &str) -> Result<()> {
+    match what.split_once(' ').unwrap_or((what, "")) {
+        ("boom", _) => panic!("the configuration says `boom`"),
+        ("spin", _) => spin(),
+        ("sleep", ms) => cx.sleep(Duration::from_millis(ms.parse()?)).await,
+        _ => Ok(()),
+    }
 }
 
 fn ran(cx: &mut Ctx<Probe>, hook: &str) {

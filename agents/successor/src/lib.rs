@@ -2,7 +2,8 @@
 //!
 //! `echo TEXT` answers `two: TEXT`, `get KEY` a fact, `from` the schema version that was migrated, `boom` panics, `flood` emits
 //! without end. The probe's values become facts. A value `migrate` makes the migration fail: `fail` with an error, `boom` with a
-//! panic, `spin` by looping for ever. A fact `first` that is `boom` makes every message panic.
+//! panic, `spin` by looping for ever. A fact `first` that is `boom` makes every message panic; one that is another word
+//! makes it an error with that code.
 
 use std::collections::BTreeMap;
 
@@ -26,10 +27,11 @@ impl Agent for Successor {
     const STATE_SCHEMA_VERSION: u32 = 2;
 
     async fn on_message(cx: &mut Ctx<Self>, message: Message) -> Result<()> {
-        if cx.state.facts.get("first").is_some_and(|fact| fact == "boom") {
+        if let Some(first) = cx.state.facts.get("first").cloned() {
             // Seen by clients before the turn dies.
             cx.reply("this version is about to fail")?;
-            panic!("the fact `first` is `boom`");
+            assert_ne!(first, "boom", "the fact `first`");
+            return Err(Error::new(first, "the fact `first` says so"));
         }
         let (command, rest) = message.text.split_once(' ').unwrap_or((&message.text, ""));
         match command {

@@ -21,7 +21,7 @@ pub(crate) async fn upgrade(
     let own = Arc::clone(parts);
     let queued = parts.shutdown.task_on(&parts.threads, "upgrade", async move {
         let current = own.instances.ask(&own, id, Command::Info).await?.deployment_id;
-        let on_trial = request.on_trial;
+        let (on_trial, now) = (request.on_trial, request.now);
         let reference = reference(&current, request)?;
         if reference.agent_type != current.agent_type {
             let message = format!("the instance runs `{}`, not `{}`", current.agent_type, reference.agent_type);
@@ -29,7 +29,7 @@ pub(crate) async fn upgrade(
         }
         let deployment = own.registry.find(&reference)?;
         let agent = own.agents.prepare(deployment).await?;
-        let wanted = Wanted { deployment: agent.deployment.deployment_id.clone(), on_trial, sender };
+        let wanted = Wanted { deployment: agent.deployment.deployment_id.clone(), on_trial, now, sender };
         own.instances.ask(&own, id, |reply| Command::Upgrade(wanted, reply)).await
     });
     queued.await.map_err(|_| Error::Stopping)?

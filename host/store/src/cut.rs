@@ -116,7 +116,7 @@ impl Open {
         let made = CutMade { cut: next.cut, first_seq, last_seq, last_message_seq: next.last_message_seq };
         let (head, needless) = (&self.head, self.ops_needless);
         let steered = request.turn.filter(|_| self.steers_wait);
-        self.messages.transaction(|connection| {
+        let steers_left = self.messages.transaction(|connection| {
             write_cut(connection, request, &next, &made)?;
             write_rows(connection, request, head, made.cut)?;
             if let Some(patch) = &patch {
@@ -127,14 +127,16 @@ impl Open {
             if let Some(needless) = needless {
                 connection.prepare_cached("DELETE FROM ops WHERE cut <= ?1")?.execute([needless])?;
             }
-            if let Some(turn) = steered {
-                steer::consume(connection, turn, made.cut)?;
-            }
-            inbox::prune(connection, made.cut, head.last_inbox_seq, request.at)
+            let left = match steered {
+                Some(turn) => steer::consume(connection, turn, made.cut)?,
+                None => true,
+            };
+            inbox::prune(connection, made.cut, head.last_inbox_seq, request.at)?;
+            Ok::<_, StoreError>(left)
         })?;
         self.head = next;
         self.ops_needless = None;
-        if steered.is_some() {
+        if !steers_left {
             self.steers_wait = false;
         }
         if snapshot {

@@ -53,7 +53,7 @@ pub(crate) struct Open {
     pub(crate) snapshot_unsynced: Option<u64>,
     /// Redo operations up to this cut are no longer needed.
     pub(crate) ops_needless: Option<u64>,
-    /// The running turn may have steers, which its cut has to consume.
+    /// Turns without a cut may have steers, which theirs has to consume.
     pub(crate) steers_wait: bool,
 }
 

@@ -93,13 +93,16 @@ fn insert(connection: &Connection, seq: u64, steer: &NewSteer, turn: u64, hash: 
     Ok(())
 }
 
-/// Consumes a turn's steers, as part of its cut.
-pub(crate) fn consume(connection: &Connection, turn: u64, cut: u64) -> Result<(), StoreError> {
+/// Consumes a turn's steers, as part of its cut. Answers whether there are others: a turn that was set aside keeps its own.
+pub(crate) fn consume(connection: &Connection, turn: u64, cut: u64) -> Result<bool, StoreError> {
     connection
         .prepare_cached(
             "UPDATE inbox SET status = 'done', cut = ?3
              WHERE status <> 'done' AND status IN ('waiting', 'running') AND kind = ?1 AND turn = ?2",
         )?
         .execute(params![KIND, turn, cut])?;
-    Ok(())
+    let mut others = connection.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM inbox WHERE status <> 'done' AND status IN ('waiting', 'running') AND kind = ?1)",
+    )?;
+    Ok(others.query_row([KIND], |row| row.get(0))?)
 }

@@ -59,6 +59,8 @@ pub struct Turn {
     pub attempt: u32,
     /// `fresh` or `warm`.
     pub began: String,
+    /// `running`, `done`, `error`, or `dropped` for a hook without a cut.
+    pub status: String,
 }
 
 /// One row of `updates`.
@@ -144,13 +146,14 @@ impl Databases {
 
     /// All turns, in order.
     pub fn turns(&self) -> Vec<Turn> {
-        self.rows("SELECT turn, inbox_seq, kind, attempt, began FROM turns ORDER BY turn", |row| {
+        self.rows("SELECT turn, inbox_seq, kind, attempt, began, status FROM turns ORDER BY turn", |row| {
             Ok(Turn {
                 turn: row.get(0)?,
                 inbox_seq: row.get(1)?,
                 kind: row.get(2)?,
                 attempt: row.get(3)?,
                 began: row.get(4)?,
+                status: row.get(5)?,
             })
         })
     }

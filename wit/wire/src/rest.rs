@@ -254,6 +254,9 @@ pub struct PutConfig {
     /// Refuse unless this is the revision in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_revision: Option<u64>,
+    /// Do not wait for a running turn: it is set aside and begins again with the new configuration.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub now: bool,
 }
 
 /// Body of `POST /agent/{id}/upgrade`: one of `version` and `deployment_id`.
@@ -269,6 +272,9 @@ pub struct UpgradeInstance {
     /// When the new code fails in its first turn, put the old one back and let it run that message.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub on_trial: bool,
+    /// Do not wait for a running turn: it is set aside and begins again on the new code.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub now: bool,
 }
 
 /// How far an upgrade is.

@@ -34,6 +34,9 @@ pub(crate) enum Config {
         /// A file with a JSON object; `-` is stdin
         #[arg(default_value = "-")]
         file: PathBuf,
+        /// Do not wait for the running turn: it is set aside and begins again with the new configuration
+        #[arg(long)]
+        now: bool,
     },
 }
 
@@ -45,8 +48,8 @@ impl Config {
                 let document: ConfigDocument = block_on(client.get(&["instances", &instance.to_string(), "config"]))?;
                 if output.is_json() { output.json(&document) } else { output.pretty(&document.config) }
             }
-            Self::Set { instance, file } => {
-                let body = PutConfig { config: input::json_object(&file)?, if_revision: None };
+            Self::Set { instance, file, now } => {
+                let body = PutConfig { config: input::json_object(&file)?, if_revision: None, now };
                 let progress = Progress::spinner("waiting for the agent");
                 let path = ["instances", &instance.to_string(), "config"];
                 let document: ConfigDocument = block_on(client.call(Method::PUT, &path, Some(&body)))?;

@@ -22,7 +22,8 @@ const WAIT: Duration = Duration::from_secs(300);
 #[command(after_help = "Examples:
   podium instance upgrade 0198c0de-0000-7000-8000-000000000001 1.3.0
   podium instance upgrade 0198c0de-0000-7000-8000-000000000001 librarian:1.3.0@2b795103
-  podium instance upgrade 0198c0de-0000-7000-8000-000000000001 1.3.0 --on-trial")]
+  podium instance upgrade 0198c0de-0000-7000-8000-000000000001 1.3.0 --on-trial
+  podium instance upgrade 0198c0de-0000-7000-8000-000000000001 1.3.0 --now")]
 pub(crate) struct Upgrade {
     /// The instance
     #[arg(value_name = "ID")]
@@ -33,6 +34,9 @@ pub(crate) struct Upgrade {
     /// Put the old version back when the new one fails in its first turn, and let it run that message
     #[arg(long)]
     on_trial: bool,
+    /// Do not wait for the running turn: it is set aside and begins again on the new code
+    #[arg(long)]
+    now: bool,
 }
 
 /// What to run, as it is typed.
@@ -58,7 +62,7 @@ impl std::str::FromStr for Target {
 
 impl Upgrade {
     pub(crate) async fn run(self, client: &Client, output: &Output) -> Result<(), Failure> {
-        let mut request = UpgradeInstance { on_trial: self.on_trial, ..UpgradeInstance::default() };
+        let mut request = UpgradeInstance { on_trial: self.on_trial, now: self.now, ..UpgradeInstance::default() };
         match self.target {
             Target::Version(version) => request.version = Some(version),
             Target::Reference(reference) => request.deployment_id = Some(reference),

@@ -9,12 +9,12 @@ use podium_store::Outcome;
 use podium_wire::asks::AskList;
 use podium_wire::message::MessageContent;
 use podium_wire::rest::{ConfigDocument, InstanceInfo, InstanceStatus, MessageReceipt};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::asks::Giving;
 use super::steer::SteerAck;
-use super::{Queued, Wanted};
+use super::{Queued, Wanted, WantedConfig};
 use crate::error::Error;
 use crate::files::FileChange;
 use crate::hub::{Client, Hub};
@@ -86,12 +86,8 @@ pub enum Command {
     Config(Reply<ConfigDocument>),
     /// Sets the configuration, through `on-config-change`.
     SetConfig {
-        /// The document, whole.
-        config: Map<String, Value>,
-        /// The revision it was made from.
-        if_revision: Option<u64>,
-        /// The authenticated principal.
-        sender: String,
+        /// The change.
+        wanted: WantedConfig,
         /// The new document.
         reply: Reply<ConfigDocument>,
     },

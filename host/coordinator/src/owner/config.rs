@@ -25,6 +25,22 @@ pub(super) struct ConfigRow {
     pub config: Map<String, Value>,
     /// Who set it.
     pub source: String,
+    /// It goes before a turn that has begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub now: bool,
+}
+
+/// A change to queue.
+#[derive(Debug)]
+pub struct WantedConfig {
+    /// The document, whole.
+    pub config: Map<String, Value>,
+    /// The revision it was made from.
+    pub if_revision: Option<u64>,
+    /// Whether a running turn makes way for it.
+    pub now: bool,
+    /// The authenticated principal.
+    pub sender: String,
 }
 
 /// Checks a configuration's size.
@@ -70,12 +86,11 @@ impl Owner {
     /// Queues a change; the reply comes with its cut.
     pub(super) async fn set_config(
         &mut self,
-        config: Map<String, Value>,
-        if_revision: Option<u64>,
-        sender: String,
+        wanted: WantedConfig,
         reply: Reply<ConfigDocument>,
     ) {
-        match self.queue_config(config.clone(), if_revision, sender).await {
+        let config = wanted.config.clone();
+        match self.queue_config(wanted).await {
             Ok(outcome) => {
                 // Answered when the turn is over, however long that takes; the owner goes on.
                 let revision_after = self.core.config_rev + 1;
@@ -95,10 +110,9 @@ impl Owner {
 
     async fn queue_config(
         &mut self,
-        config: Map<String, Value>,
-        if_revision: Option<u64>,
-        sender: String,
+        wanted: WantedConfig,
     ) -> Result<oneshot::Receiver<Outcome>, Error> {
+        let WantedConfig { config, if_revision, now: hurries, sender } = wanted;
         if self.stopping {
             return Err(Error::Stopping);
         }
@@ -114,12 +128,15 @@ impl Owner {
         }
         self.mark_active().await?;
         let now = self.parts.clock.now_ms();
-        let body = serde_json::to_string(&ConfigRow { config, source: sender.clone() })
+        let body = serde_json::to_string(&ConfigRow { config, source: sender.clone(), now: hurries })
             .map_err(|error| Error::coded(ErrorCode::InvalidConfig, error.to_string()))?;
         let id = self.parts.random.uuid_v7(now).to_string();
         let new = NewRow { sender, id, kind: RowKind::ConfigChange, hashed: body.clone(), body, at: now, start: None };
         let accepted = self.store.accept(new.clone()).await?;
         self.queue.push_back(Row::accepted(accepted.inbox_seq, new));
+        if hurries && !self.parked {
+            self.make_way();
+        }
         let (told, outcome) = oneshot::channel();
         self.waiters.entry(accepted.inbox_seq).or_default().push(told);
         Ok(outcome)

@@ -46,6 +46,15 @@ impl Owner {
         }
     }
 
+    /// Sets the running turn aside for what is wanted at once; it begins again behind that. An upgrade answers nobody and has its
+    /// limits: it is waited for, as is `on-init`, without which there is no instance yet.
+    pub(super) fn make_way(&self) {
+        let stays = |kind| matches!(kind, RowKind::Upgrade | RowKind::Init);
+        if let Some(running) = self.running.as_ref().filter(|running| !stays(running.attempt.row.kind)) {
+            running.stop.stop(StopReason::HostStop);
+        }
+    }
+
     /// Takes no more messages. A running turn is set aside without a cut and runs again after `start`.
     pub(super) async fn stop(&mut self) -> Result<InstanceStatus, Error> {
         if !self.core.stopped {

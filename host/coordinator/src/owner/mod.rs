@@ -45,7 +45,7 @@ use steer::TurnSteers;
 
 pub(crate) use asks::Giving;
 pub(crate) use commands::{Ack, Command, Incoming, Receipt, Reply, StateView};
-pub(crate) use config::check_size as check_config_size;
+pub(crate) use config::{WantedConfig, check_size as check_config_size};
 pub(crate) use messages::HOST_SENDER;
 pub(crate) use open::Opening;
 pub(crate) use row::Row;
@@ -275,9 +275,7 @@ impl Owner {
             Command::Config(reply) => answer(reply, Ok(self.config_document())),
             Command::Accept(incoming, ack) => self.accept(incoming, ack).await,
             Command::Steer(incoming, ack) => self.steer(incoming, ack).await,
-            Command::SetConfig { config, if_revision, sender, reply } => {
-                self.set_config(config, if_revision, sender, reply).await;
-            }
+            Command::SetConfig { wanted, reply } => self.set_config(wanted, reply).await,
             Command::Upgrade(wanted, reply) => self.upgrade(wanted, reply).await,
             Command::Asks(reply) => answer(reply, Ok(self.asks())),
             Command::Give(giving) => self.give(giving),

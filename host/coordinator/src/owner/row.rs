@@ -2,6 +2,7 @@
 
 use podium_kit::trace::Parent;
 use podium_store::{InboxRow, NewRow, OpenTurn, RowKind, RowStatus, TurnStart};
+use serde::Deserialize;
 
 /// The place of what is not in the inbox; rows count from 1.
 const NO_SEQ: u64 = 0;
@@ -25,6 +26,8 @@ pub struct Row {
     pub parked: bool,
     /// Where its turn's span belongs; a host that starts again does not know it any more.
     pub trace: Parent,
+    /// Wanted at once: it goes before a turn that has begun.
+    pub hurries: bool,
     /// The attempt that was written together with the row and has not been run yet.
     begun: Option<TurnStart>,
 }
@@ -34,14 +37,16 @@ impl Row {
     pub fn accepted(seq: u64, new: NewRow) -> Self {
         let NewRow { id, kind, body, start, .. } = new;
         let attempts = u32::from(start.is_some());
-        Self { seq, id, kind, body, attempts, turn: None, parked: false, trace: Parent::default(), begun: start }
+        let hurries = hurries(kind, &body);
+        let trace = Parent::default();
+        Self { seq, id, kind, body, attempts, turn: None, parked: false, trace, hurries, begun: start }
     }
 
     /// The turn of a hook that the host calls of its own accord: no row of the inbox is behind it.
     pub fn hook(start: TurnStart, body: String) -> Self {
         let (id, kind) = (String::new(), start.kind);
         let (begun, trace) = (Some(start), Parent::default());
-        Self { seq: NO_SEQ, id, kind, body, attempts: 1, turn: None, parked: false, trace, begun }
+        Self { seq: NO_SEQ, id, kind, body, attempts: 1, turn: None, parked: false, trace, hurries: false, begun }
     }
 
     /// True for such a turn.
@@ -80,6 +85,20 @@ impl From<InboxRow> for Row {
     fn from(row: InboxRow) -> Self {
         let parked = row.status == RowStatus::Parked;
         let InboxRow { seq, id, kind, body, attempts, turn, .. } = row;
-        Self { seq, id, kind, body, attempts, turn, parked, trace: Parent::default(), begun: None }
+        let hurries = hurries(kind, &body);
+        Self { seq, id, kind, body, attempts, turn, parked, trace: Parent::default(), hurries, begun: None }
     }
+}
+
+/// The part of a row's body that says how soon it is wanted.
+#[derive(Deserialize)]
+struct Hurry {
+    #[serde(default)]
+    now: bool,
+}
+
+/// True for an upgrade or a configuration that is wanted at once.
+fn hurries(kind: RowKind, body: &str) -> bool {
+    let may = matches!(kind, RowKind::Upgrade | RowKind::ConfigChange);
+    may && serde_json::from_str::<Hurry>(body).is_ok_and(|hurry| hurry.now)
 }

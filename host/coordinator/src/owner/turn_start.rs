@@ -59,7 +59,11 @@ impl Owner {
     /// Starts the first row's turn, if there is one and nothing runs.
     pub(super) async fn start_next(&mut self) {
         self.deadlines.start_tried();
-        while self.running.is_none() && (self.may_upgrade() || (!self.core.stopped && !self.parked)) {
+        while self.running.is_none() {
+            self.bring_forward();
+            if !self.may_upgrade() && (self.core.stopped || self.parked) {
+                return;
+            }
             let Some(row) = self.queue.front().cloned() else { return };
             if row.kind == RowKind::Upgrade {
                 // Needs the new code, and not the old one, which may be what does not load.

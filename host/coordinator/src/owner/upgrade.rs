@@ -29,6 +29,8 @@ pub struct Wanted {
     pub deployment: DeploymentId,
     /// Whether it has to prove itself in its first turn.
     pub on_trial: bool,
+    /// Whether a running turn makes way for it.
+    pub now: bool,
     /// The authenticated principal.
     pub sender: String,
 }
@@ -48,6 +50,8 @@ struct UpgradeRow {
     deployment_id: DeploymentId,
     #[serde(default)]
     on_trial: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    now: bool,
 }
 
 /// What an owner knows of upgrades.
@@ -100,14 +104,28 @@ fn waits(row: &Row, stopped: bool) -> bool {
     row.turn.is_none() || row.parked || stopped
 }
 
-/// The order in which rows run: upgrades first, but not before a turn that has begun.
-pub(super) fn ordered(rows: Vec<Row>, stopped: bool) -> Vec<Row> {
-    let upgrades = |row: &Row| row.kind == RowKind::Upgrade && !row.parked;
-    let begun = rows.first().is_some_and(|row| !upgrades(row) && !waits(row, stopped));
-    let mut rows = rows.into_iter();
-    let first = if begun { rows.next() } else { None };
-    let (upgrades, others): (Vec<_>, Vec<_>) = rows.partition(upgrades);
-    first.into_iter().chain(upgrades).chain(others).collect()
+/// The order in which rows run: upgrades first, but not before a turn that has begun, unless one is wanted at once; then
+/// a configuration that is. A configuration never goes before a parked row, which waits for a person.
+pub(super) fn ordered(mut rows: Vec<Row>, stopped: bool) -> Vec<Row> {
+    let is_parked = rows.iter().any(|row| row.parked);
+    let overtakes = |row: &Row| match row.kind {
+        RowKind::Upgrade => !row.parked,
+        RowKind::ConfigChange => row.hurries && !is_parked,
+        RowKind::Init | RowKind::Message | RowKind::Idle | RowKind::Shutdown => false,
+    };
+    let makes_way = rows.iter().any(|row| row.hurries && overtakes(row));
+    let first = rows.first().map(|row| row.seq);
+    // Stable: rows of a kind stay in their order.
+    rows.sort_by_key(|row| {
+        let stays = overtakes(row) || (Some(row.seq) == first && !makes_way);
+        match row.kind {
+            _ if stays && !waits(row, stopped) => 0,
+            RowKind::Upgrade if overtakes(row) => 1,
+            _ if overtakes(row) => 2,
+            _ => 3,
+        }
+    });
+    rows
 }
 
 /// Where a new upgrade goes: behind what runs or has begun and behind earlier upgrades, before everything else.
@@ -155,7 +173,7 @@ impl Owner {
         if self.stopping {
             return Err(Error::Stopping);
         }
-        let Wanted { deployment, on_trial, sender } = wanted;
+        let Wanted { deployment, on_trial, now: hurries, sender } = wanted;
         let current = &self.core.component;
         if deployment.agent_type != current.agent_type {
             let message = format!("the instance runs `{}`, and {deployment} is another agent", current.agent_type);
@@ -168,7 +186,7 @@ impl Owner {
             cut: None,
         };
         let waiting = || self.queue.iter().filter(|row| row.kind == RowKind::Upgrade && !row.parked);
-        let body = to_json(&UpgradeRow { deployment_id: deployment.clone(), on_trial });
+        let body = to_json(&UpgradeRow { deployment_id: deployment.clone(), on_trial, now: hurries });
         if let Some(last) = waiting().next_back() {
             if last.body == body {
                 let receipt = receipt(UpgradeStatus::Accepted);
@@ -194,9 +212,20 @@ impl Owner {
         let runs = self.running.as_ref().is_some_and(|running| Some(running.attempt.row.seq) == first);
         let place = place(&self.queue, runs, self.core.stopped);
         self.queue.insert(place, Row::accepted(accepted.inbox_seq, new));
+        if hurries {
+            self.make_way();
+        }
         let (told, outcome) = oneshot::channel();
         self.waiters.entry(accepted.inbox_seq).or_default().push(told);
         Ok(Queued { receipt, outcome: Some(outcome) })
+    }
+
+    /// Puts first what goes first, while nothing runs: what ran may have been parked, stopped or set aside.
+    pub(super) fn bring_forward(&mut self) {
+        if self.queue.iter().skip(1).any(|row| row.kind == RowKind::Upgrade || row.hurries) {
+            let rows = std::mem::take(&mut self.queue);
+            self.queue = ordered(rows.into(), self.core.stopped).into();
+        }
     }
 
     /// True when the first row is an upgrade that can be made now: also in a stopped instance, and before a parked row.
@@ -281,6 +310,10 @@ impl Owner {
             Some(trial) => TrialNote::Set(to_json(trial)),
             None => TrialNote::Clear,
         };
+        if deployment_id == self.core.component {
+            // Asked for a second time, at once, while the first one waited.
+            return;
+        }
         let changed = UpdateBody::DeploymentChanged(Box::new(DeploymentChanged {
             deployment_id,
             previous_deployment_id: self.core.component.clone(),

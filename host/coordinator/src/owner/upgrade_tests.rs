@@ -94,3 +94,30 @@ fn what_a_person_or_the_host_did_is_not_the_code_s_fault() {
         assert!(!fault(code), "{code}");
     }
 }
+
+#[test]
+fn what_is_wanted_at_once_goes_before_a_turn_that_has_begun() {
+    let hurrying = |seq, kind, begun| {
+        let mut row = row(seq, kind, begun, false);
+        row.hurries = true;
+        row
+    };
+    let order = |rows: Vec<Row>| ordered(rows, false).iter().map(|row| row.seq).collect::<Vec<_>>();
+    let message = |seq, begun| row(seq, RowKind::Message, begun, false);
+    let plain = || row(3, RowKind::Upgrade, false, false);
+    assert_eq!(order(vec![message(1, true), message(2, false), plain()]), [1, 3, 2]);
+    // Upgrades stay in their order, whichever of them is in a hurry.
+    let upgrade = hurrying(4, RowKind::Upgrade, false);
+    assert_eq!(order(vec![message(1, true), message(2, false), plain(), upgrade]), [3, 4, 1, 2]);
+    let config = |begun| hurrying(4, RowKind::ConfigChange, begun);
+    assert_eq!(order(vec![message(1, true), message(2, false), config(false)]), [4, 1, 2]);
+    assert_eq!(order(vec![message(1, true), message(2, false), plain(), config(false)]), [3, 4, 1, 2]);
+    // A turn that took its place goes on first.
+    assert_eq!(order(vec![message(1, true), plain(), config(true)]), [4, 3, 1]);
+    // Nothing but an upgrade goes before what waits for a person.
+    let parked = row(1, RowKind::Message, true, true);
+    assert_eq!(order(vec![parked, message(2, false), plain(), config(false)]), [3, 1, 2, 4]);
+    // Without a hurry a change waits in its place.
+    let change = row(4, RowKind::ConfigChange, false, false);
+    assert_eq!(order(vec![message(1, true), message(2, false), change]), [1, 2, 4]);
+}

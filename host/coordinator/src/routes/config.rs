@@ -10,7 +10,7 @@ use podium_wire::rest::{ConfigDocument, PutConfig};
 use super::extract::{self, Instance};
 use crate::auth::LOCAL_PRINCIPAL;
 use crate::host::Parts;
-use crate::owner::Command;
+use crate::owner::{Command, WantedConfig};
 
 /// Answers the configuration and its revision.
 pub(super) async fn read(
@@ -26,8 +26,8 @@ pub(super) async fn set(
     Instance(id): Instance,
     extract::Json(body): extract::Json<PutConfig>,
 ) -> Result<Json<ConfigDocument>, HttpError> {
-    let PutConfig { config, if_revision } = body;
+    let PutConfig { config, if_revision, now } = body;
     let sender = LOCAL_PRINCIPAL.to_owned();
-    let set = |reply| Command::SetConfig { config, if_revision, sender, reply };
+    let set = |reply| Command::SetConfig { wanted: WantedConfig { config, if_revision, now, sender }, reply };
     Ok(Json(parts.instances.ask(&parts, id, set).await?))
 }

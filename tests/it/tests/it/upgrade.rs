@@ -436,3 +436,112 @@ async fn the_command_says_what_became_of_it() {
     })
     .await;
 }
+
+/// Asks for an upgrade that waits for nothing.
+async fn at_once(client: &Client, id: InstanceId) {
+    let receipt: UpgradeReceipt = upgrade(client, id, &json!({"version": "2.0.0", "now": true})).await.with(200);
+    assert_eq!(receipt.status, UpgradeStatus::Done, "{receipt:?}");
+}
+
+#[tokio::test]
+async fn at_once_it_goes_before_a_turn_which_begins_again() {
+    for (text, answer) in [("sleep 600000", "two: sleep"), ("ask env", "two: ask"), ("spin", "two: spin")] {
+        let host = Host::start().await;
+        let client = host.client();
+        let bytes = agents::with_limits("probe", &json!({"cpu_ms": 600_000}));
+        assert_eq!(client.deploy(bytes, None, None).await.status, 201);
+        let id = client.instance("probe").await;
+        successor(&client, "2.0.0").await;
+        let mut socket = client.socket(id).await;
+        client.post_message(id, "m-1", text).await;
+        client.post_message(id, "m-2", "echo behind").await;
+        client.until(id, "it runs", |info| info.status != InstanceStatus::Resting).await;
+        at_once(&client, id).await;
+        assert_eq!(client.ask_as(id, "m-1", text).await.text.as_deref(), Some(answer));
+        assert_eq!(client.ask_as(id, "m-2", "echo behind").await.text.as_deref(), Some("two: behind"));
+        assert_eq!(cut_kinds(&host, id), ["init", "upgrade", "turn", "turn"]);
+        // Clients are told of the code, then to forget what they saw of the turn.
+        let seen = socket.until(EventType::TurnRestarted).await;
+        assert_eq!(changes(&seen).len(), 1, "{seen:?}");
+        let turns = Databases::open(&host.data().path(), id).turns();
+        assert_eq!(turns.iter().filter(|turn| turn.kind == "message").map(|turn| turn.attempt).max(), Some(2));
+    }
+}
+
+#[tokio::test]
+async fn one_that_waits_is_made_at_once_when_it_is_asked_for_so() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    successor(&client, "2.0.0").await;
+    let mut socket = client.socket(id).await;
+    client.post_message(id, "m-1", "sleep 600000").await;
+    queued(&client, id, "2.0.0").await;
+    client.until(id, "it waits", |info| info.status == InstanceStatus::Waiting).await;
+    let said = host.cli().run(&["instance", "upgrade", &id.to_string(), "2.0.0", "--now"]).await;
+    assert!(said.ok().starts_with("upgraded probe:2.0.0@"), "{said:?}");
+    assert_eq!(client.ask_as(id, "m-1", "sleep 600000").await.text.as_deref(), Some("two: sleep"));
+    assert_eq!(cut_kinds(&host, id), ["init", "upgrade", "upgrade", "turn"]);
+    let seen = socket.until(EventType::TurnRestarted).await;
+    assert_eq!(changes(&seen).len(), 1, "it is told once: {seen:?}");
+    // Where nothing is to be changed, nothing is ended.
+    client.post_message(id, "m-2", "echo on").await;
+    let same: UpgradeReceipt = upgrade(&client, id, &json!({"version": "2.0.0", "now": true})).await.with(200);
+    assert_eq!(same.status, UpgradeStatus::Unchanged);
+    assert_eq!(client.ask_as(id, "m-2", "echo on").await.text.as_deref(), Some("two: on"));
+}
+
+#[tokio::test]
+async fn at_once_stays_at_once_after_kill_9() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    successor(&client, "2.0.0").await;
+    client.post_message(id, "m-1", "sleep 600000").await;
+    client.until(id, "it waits", |info| info.status == InstanceStatus::Waiting).await;
+    let path = format!("/agent/{id}/upgrade");
+    let _: UpgradeReceipt = client.post_json(&path, &json!({"version": "2.0.0", "now": true})).await.with(202);
+    let host = host.crash().await;
+    let client = host.client();
+    assert_eq!(client.ask_as(id, "m-1", "sleep 600000").await.text.as_deref(), Some("two: sleep"));
+    assert_eq!(cut_kinds(&host, id), ["init", "upgrade", "turn"]);
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_a_migration_and_the_old_version_serves() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    deployed(&client, agents::with_limits("successor", &json!({"cpu_ms": 600_000})), "2.0.0").await;
+    client.reply(id, "set migrate spin").await;
+    let before = client.info(id).await;
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { upgrade(&client, id, &json!({"version": "2.0.0"})).await }
+    });
+    client.until(id, "it migrates", is_running).await;
+    client.post_message(id, "m-1", "echo behind").await;
+    assert_eq!(client.post(&format!("/api/v1/instances/{id}/interrupt")).await.status, 202);
+    let error = asking.await.expect("an answer").refused(ErrorCode::MigrationFailed);
+    assert!(error.message.contains(&ErrorCode::Interrupted.to_string()), "{error:?}");
+    assert_eq!(client.ask_as(id, "m-1", "echo behind").await.text.as_deref(), Some("behind"));
+    assert_eq!(client.info(id).await.deployment_id, before.deployment_id);
+    assert_eq!(client.state(id).await.state["values"]["migrate"], json!("spin"));
+    assert_eq!(cut_kinds(&host, id), ["init", "turn", "error", "turn"]);
+}
+
+#[tokio::test]
+async fn a_version_on_trial_cannot_pass_its_failure_off_as_another_s() {
+    for code in [ErrorCode::Interrupted, ErrorCode::Discarded, ErrorCode::Internal, ErrorCode::StorageFull] {
+        let host = Host::start().await;
+        let client = host.client();
+        let id = client.deployed_instance("probe").await;
+        successor(&client, "2.0.0").await;
+        client.reply(id, &format!("set first {code}")).await;
+        let before = client.info(id).await;
+        let body = json!({"version": "2.0.0", "on_trial": true});
+        let _: UpgradeReceipt = upgrade(&client, id, &body).await.with(200);
+        assert_eq!(client.reply(id, "echo hello").await, "hello", "{code}");
+        assert_eq!(client.info(id).await.deployment_id, before.deployment_id, "{code}");
+    }
+}

@@ -192,7 +192,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         },
         "HistoryPage" => HistoryPage { messages: vec![history()], next: Some(2) },
         "ConfigDocument" => ConfigDocument { revision: 2, config: object(json!({"greeting": "good day"})) },
-        "PutConfig" => PutConfig { config: object(json!({"greeting": "good day"})), if_revision: Some(1) },
+        "PutConfig" => PutConfig { config: object(json!({"greeting": "good day"})), if_revision: Some(1), now: true },
         "StateDocument" => StateDocument { version: 3, cut: 4, state: json!({"count": 3}) },
         "LogLine" => log_line(),
         "LogPage" => LogPage { lines: vec![log_line()], dropped: 2 },
@@ -202,6 +202,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         "UpgradeInstance" => UpgradeInstance {
             deployment_id: Some("counter:1.3.0".parse().expect("a reference")),
             on_trial: true,
+            now: true,
             ..UpgradeInstance::default()
         },
         "UpgradeReceipt" => UpgradeReceipt {
