@@ -556,12 +556,10 @@ impl Export {
     }
 }
 
-/// A guest's own error keeps its words; a code that is none of the host's becomes `POD-4002`.
+/// A guest's own error keeps its words, and its code among them: `POD-4002` is the only code that a guest can end with by its
+/// own word, so that each other one says what the host saw.
 fn guest_error(error: types::Error) -> WireError {
     let error = WireError::from(error);
-    if error.known_code().is_some() {
-        return error;
-    }
     let mut known = WireError::new(ErrorCode::GuestError, format!("{}: {}", error.code, error.message));
     if error.code.is_empty() {
         known.message = error.message;

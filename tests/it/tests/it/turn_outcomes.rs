@@ -71,8 +71,21 @@ async fn an_error_of_the_agent_s_own() {
     let error = outcome.error.expect("an error");
     assert!(error.message.contains("asked to fail: on purpose"), "{error:?}");
     client.failure_is_logged(id, &[], &error).await;
-    assert!(["probe_failed", "POD-4002"].contains(&error.code.as_str()), "{error:?}");
+    assert_eq!(error.code, ErrorCode::GuestError.to_string(), "{error:?}");
     assert_eq!(client.reply(id, "echo next").await, "next");
+}
+
+#[tokio::test]
+async fn an_agent_cannot_claim_what_only_the_host_can_say() {
+    let host = Host::start().await;
+    let (client, id) = probe(&host, json!({})).await;
+    for code in ErrorCode::ALL {
+        let error = client.failure(id, &format!("claim {code}"), ErrorCode::GuestError).await;
+        assert_eq!(error.message, format!("{code}: in the agent's own words"));
+    }
+    // Without a code the words stand alone.
+    let error = client.failure(id, "claim", ErrorCode::GuestError).await;
+    assert_eq!(error.message, "in the agent's own words");
 }
 
 #[tokio::test]
