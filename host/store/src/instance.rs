@@ -84,6 +84,11 @@ impl InstanceStore {
         self.run(move |_, open| open.begin_hook(&start)).await
     }
 
+    /// Closes the turn of such a hook that ended without a cut (NORMAL).
+    pub async fn close_hook(&self, turn: u64) -> Result<(), StoreError> {
+        self.run(move |_, open| open.close_hook(turn)).await
+    }
+
     /// Writes the count of attempts of a row (NORMAL).
     pub async fn set_attempts(&self, inbox_seq: u64, counted: u32) -> Result<(), StoreError> {
         self.run(move |_, open| open.set_attempts(inbox_seq, counted)).await

@@ -1,6 +1,6 @@
 //! Recovery: what an owner starts from, read from the last cut (TURN.md §3).
 //!
-//! Changes `state.db` only, to make it agree with `messages.db`.
+//! Makes `state.db` agree with `messages.db`, of which it changes one thing: a hook that nothing runs again is closed.
 
 use std::sync::Arc;
 
@@ -95,6 +95,8 @@ impl Open {
             return Err(StoreError::NeverCreated(self.id));
         }
         let state = self.recover_state(templates)?;
+        // One turn at a time: only the last can have died. Looking for others would take longer with each turn of its life.
+        self.close_hook(self.head.last_turn)?;
         self.recovered(Arc::new(state))
     }
 

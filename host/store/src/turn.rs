@@ -86,6 +86,23 @@ impl Open {
         Ok(())
     }
 
+    /// Closes the turn of a hook that ended without a cut, if it is open: nothing runs it again.
+    pub(crate) fn close_hook(&mut self, turn: u64) -> Result<(), StoreError> {
+        let mut select = self.messages.connection().prepare_cached(
+            "SELECT EXISTS(SELECT 1 FROM turns WHERE turn = ?1 AND inbox_seq IS NULL AND status = 'running')",
+        )?;
+        if select.query_row([turn], |row| row.get(0))? {
+            drop(select);
+            self.messages.transaction_at(Synchronous::Normal, |connection| {
+                connection
+                    .prepare_cached("UPDATE turns SET status = 'dropped' WHERE turn = ?1")?
+                    .execute([turn])?;
+                Ok::<_, StoreError>(())
+            })?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn set_attempts(&mut self, inbox_seq: u64, counted: u32) -> Result<(), StoreError> {
         self.messages.transaction_at(Synchronous::Normal, |connection| {
             changed_one(

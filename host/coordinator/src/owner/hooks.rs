@@ -107,6 +107,9 @@ impl Owner {
             TurnEnd::HostStopped | TurnEnd::NoRoom => {
                 self.count(TurnOutcome::SetAside, began);
                 self.abandon(&attempt.turn);
+                if let Err(error) = self.store.close_hook(attempt.number).await {
+                    tracing::warn!(instance = %self.id, %error, "a hook that was ended cannot be closed");
+                }
                 return self.warm.drop_guest();
             }
         };
