@@ -313,6 +313,17 @@ async fn after_a_crash_it_is_asked_again_and_marked() {
     assert_eq!((after.turn_id, after.ask), (before.turn_id, before.ask));
     socket.send(&ClientFrame::Answer(option(&after.request_id, "staging"))).await.expect("sent");
     assert_eq!(client.ask_as(id, "m", "ask env").await.text.as_deref(), Some("option staging"));
+    // A permission as well.
+    let before = ask(&client, id, "p", "permit rm -r build").await;
+    assert!(!before.again && matches!(&before.ask, Ask::Permission(_)));
+    let host = host.crash().await;
+    let client = host.client();
+    let after = asked(&client, id).await;
+    assert_eq!((after.request_id.as_str(), after.again), (before.request_id.as_str(), true));
+    assert_eq!((after.turn_id, after.ask), (before.turn_id, before.ask));
+    let given = GivenDecision { request_id: after.request_id, decision: Decision::Accept };
+    assert_eq!(client.post_json(&format!("/api/v1/instances/{id}/approve"), &given).await.status, 204);
+    assert_eq!(client.ask_as(id, "p", "permit rm -r build").await.text.as_deref(), Some("Decision::Accept true"));
     // An answer that was taken right before the crash is asked for again, and one answer reaches the agent.
     let third = ask(&client, id, "n", "ask env").await;
     assert_eq!(answer(&client, id, &option(&third.request_id, "staging")).await.status, 204);

@@ -299,6 +299,48 @@ async fn control_c_in_a_chat_ends_the_turn_and_says_so() {
 }
 
 #[tokio::test]
+async fn ctrl_c_at_the_prompt_ends_the_running_turn_and_the_conversation_goes_on() {
+    let (host, cli, id) = with("probe").await;
+    let (client, instance) = (host.client(), id.parse().expect("an id"));
+    let mut child = cli.start_on_terminal(&format!("$PODIUM chat {id}"));
+    let mut typed = child.stdin.take().expect("stdin is a pipe");
+    let mut shown = child.stdout.take().expect("stdout is a pipe");
+    let (sender, pieces) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(read @ 1..) = shown.read(&mut piece) {
+            if sender.send(String::from_utf8_lossy(&piece[..read]).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let (mut screen, mut from) = (String::new(), 0);
+    let interrupted = ErrorCode::Interrupted.to_string();
+    let script = [
+        ("> ", "sleep 600000\r"),
+        ("", "\x03"),
+        (interrupted.as_str(), ""),
+        ("> ", "echo as before\r"),
+        ("\r\nas before", ""),
+        ("> ", "\x04"),
+    ];
+    for (sign, keys) in script {
+        if keys == "\x03" {
+            client.until(instance, "it waits", |info| info.status == InstanceStatus::Waiting).await;
+        }
+        let place = eventually(sign, || {
+            screen.extend(pieces.try_iter());
+            std::future::ready(screen[from..].find(sign))
+        });
+        from += place.await + sign.len();
+        typed.write_all(keys.as_bytes()).and_then(|()| typed.flush()).expect("typed");
+    }
+    let ended = || std::future::ready(child.try_wait().expect("a child"));
+    let status = eventually("the chat ends", ended).await;
+    assert!(status.success(), "{status}: {screen:?}");
+}
+
+#[tokio::test]
 async fn a_message_with_its_own_id_can_be_said_again() {
     let (_host, cli, id) = with("counter").await;
     for _ in 0..3 {

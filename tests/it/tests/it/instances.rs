@@ -1,6 +1,6 @@
 //! Instances: create, list, info, state, stop, start, delete.
 
-use podium_it::{Host, Socket, agents};
+use podium_it::{Client, Host, Socket, agents, eventually};
 use podium_wire::ErrorCode;
 use podium_wire::InstanceId;
 use podium_wire::rest::{InstancePage, InstanceStatus, StateDocument};
@@ -52,6 +52,86 @@ async fn an_agent_that_refuses_to_start_leaves_no_instance() {
     assert_eq!(page.instances, []);
     let left = std::fs::read_dir(host.data().path().join("instances")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "its folder stayed");
+}
+
+/// The probe with this much processor time.
+async fn probe(client: &Client, cpu_ms: u64) {
+    let bytes = agents::with_limits("probe", &json!({"cpu_ms": cpu_ms}));
+    assert_eq!(client.deploy(bytes, None, None).await.status, 201);
+}
+
+/// The one instance, once it is listed.
+async fn listed(client: &Client) -> InstanceId {
+    eventually("the instance is listed", async || {
+        let page: InstancePage = client.get("/api/v1/instances").await.with(200);
+        page.instances.first().map(|instance| instance.instance_id)
+    })
+    .await
+}
+
+/// No instance, and nothing of one on the disk.
+async fn nothing_is_left(host: &Host) {
+    let client = host.client();
+    eventually("no instance", async || {
+        let page: InstancePage = client.get("/api/v1/instances").await.with(200);
+        let folders = std::fs::read_dir(host.data().path().join("instances")).map_or(0, Iterator::count);
+        (page.instances.is_empty() && folders == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_on_init_that_crashes_or_never_ends_leaves_no_instance() {
+    let host = Host::start().await;
+    let client = host.client();
+    probe(&client, 500).await;
+    for (does, cause) in [("boom", "crashed"), ("spin", "processor time")] {
+        let answer = client.create(&json!({"deployment_id": "probe", "config": {"at_init": does}})).await;
+        let error = answer.refused(ErrorCode::InitFailed);
+        assert!(error.message.contains(cause), "{error:?}");
+        nothing_is_left(&host).await;
+    }
+}
+
+#[tokio::test]
+async fn an_interrupt_during_on_init_leaves_no_instance() {
+    let host = Host::start().await;
+    let client = host.client();
+    probe(&client, 600_000).await;
+    for does in ["spin", "sleep 600000"] {
+        let creating = tokio::spawn({
+            let client = client.clone();
+            async move { client.create(&json!({"deployment_id": "probe", "config": {"at_init": does}})).await }
+        });
+        let id = eventually("the instance is listed", async || {
+            let page: InstancePage = client.get("/api/v1/instances").await.with(200);
+            page.instances.first().map(|instance| instance.instance_id)
+        })
+        .await;
+        client.until(id, "the hook runs", |info| info.status != InstanceStatus::Resting).await;
+        assert_eq!(client.post(&format!("/api/v1/instances/{id}/interrupt")).await.status, 202);
+        creating.await.expect("an answer").refused(ErrorCode::InitFailed);
+        nothing_is_left(&host).await;
+    }
+}
+
+#[tokio::test]
+async fn kill_9_during_on_init_leaves_no_instance() {
+    let mut host = Host::start().await;
+    let mut client = host.client();
+    probe(&client, 600_000).await;
+    for does in ["spin", "sleep 600000"] {
+        let body = json!({"deployment_id": "probe", "config": {"at_init": does}});
+        let request = client.request(reqwest::Method::POST, "/api/v1/instances").json(&body);
+        let creating = tokio::spawn(request.send());
+        let id = listed(&client).await;
+        client.until(id, "the hook runs", |info| info.status != InstanceStatus::Resting).await;
+        host = host.crash().await;
+        assert!(creating.await.expect("no panic").is_err());
+        client = host.client();
+        nothing_is_left(&host).await;
+    }
+    assert_eq!(client.reply(client.instance("probe").await, "echo next").await, "next");
 }
 
 #[tokio::test]
