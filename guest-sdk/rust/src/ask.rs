@@ -43,6 +43,7 @@
 //! This file owns the builders. It must never wait by itself: who awaits with `cx.wait` can be steered meanwhile.
 
 use crate::bindings::podium::agent::ask as host;
+use crate::error::placed_later;
 use crate::{Error, Json, Result};
 
 pub use host::{Answer, Decision, PermissionKind};
@@ -96,9 +97,10 @@ impl Question {
     /// Asks now. The future is the answer; dropping it takes the question back. Await it with
     /// [`Ctx::wait`](crate::Ctx::wait), alone or joined with others.
     #[must_use = "dropping it takes the question back"]
+    #[track_caller]
     pub fn send(self) -> impl Future<Output = Result<Answer>> + use<> {
         let answer = crate::host::ask::question(&self.0);
-        async move { answer.await.map_err(Error::from_host) }
+        placed_later(async move { answer.await.map_err(Error::from_host) })
     }
 }
 
@@ -147,9 +149,10 @@ impl Permission {
 
     /// Asks now; see [`Question::send`].
     #[must_use = "dropping it takes the request back"]
+    #[track_caller]
     pub fn send(self) -> impl Future<Output = Result<Decision>> + use<> {
         let decision = crate::host::ask::permission(&self.0);
-        async move { decision.await.map_err(Error::from_host) }
+        placed_later(async move { decision.await.map_err(Error::from_host) })
     }
 }
 

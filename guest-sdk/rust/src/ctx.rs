@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::bindings::exports::podium::agent::lifecycle::ConfigChange;
 use crate::delta::DeltaState;
+use crate::error::{placed, placed_later};
 use crate::host::{config, messages};
 use crate::state::Document;
 use crate::updates::{self, CodeBlock, Element, FileChange, Plan, TextFinal, Usage};
@@ -66,7 +67,13 @@ impl<A: Agent> Ctx<A> {
     /// Where another hook has changed the state since it was read (`on_steer` beside `on_message`), this hook's changes are
     /// made to what that one left, place by place, and `state` is read again: neither undoes the other. Where both changed
     /// the same place, the later one holds; an element of a list is a place by its index.
+    #[track_caller]
     pub fn commit(&mut self) -> Result<()> {
+        placed(self.write_state())
+    }
+
+    /// [`Ctx::commit`] for the SDK itself.
+    pub(crate) fn write_state(&mut self) -> Result<()> {
         if self.document.commit(&self.state)? {
             self.state = A::State::load(self.document.json())?;
         }
@@ -75,8 +82,13 @@ impl<A: Agent> Ctx<A> {
 
     /// Applies a JSON Patch of the author's own to the state, after the changes made so far, and
     /// answers the state's new version. `state` is read again.
+    #[track_caller]
     pub fn apply(&mut self, patch: &Json) -> Result<u64> {
-        self.commit()?;
+        placed(self.write_patch(patch))
+    }
+
+    fn write_patch(&mut self, patch: &Json) -> Result<u64> {
+        self.write_state()?;
         let version = self.document.apply(patch)?;
         self.state = A::State::load(self.document.json())?;
         Ok(version)
@@ -90,8 +102,13 @@ impl<A: Agent> Ctx<A> {
 
     /// Awaits something with the state written before, and read again after when another hook
     /// changed it meanwhile. The waiting methods below do this by themselves.
-    pub async fn wait<F: IntoFuture>(&mut self, future: F) -> Result<F::Output> {
-        self.commit()?;
+    #[track_caller]
+    pub fn wait<F: IntoFuture>(&mut self, future: F) -> impl Future<Output = Result<F::Output>> {
+        placed_later(self.wait_for(future))
+    }
+
+    async fn wait_for<F: IntoFuture>(&mut self, future: F) -> Result<F::Output> {
+        self.write_state()?;
         let output = future.await;
         if self.document.refresh()? {
             self.state = A::State::load(self.document.json())?;
@@ -100,8 +117,9 @@ impl<A: Agent> Ctx<A> {
     }
 
     /// Waits; the agent can be steered meanwhile.
-    pub async fn sleep(&mut self, duration: Duration) -> Result<()> {
-        self.wait(crate::host::timer::wait_for(duration)).await
+    #[track_caller]
+    pub fn sleep(&mut self, duration: Duration) -> impl Future<Output = Result<()>> {
+        self.wait(crate::host::timer::wait_for(duration))
     }
 
     /// Hands a word on to the `on_message` that runs, which gets it from [`Ctx::steered`], [`Ctx::unless_steered`] or
@@ -111,14 +129,16 @@ impl<A: Agent> Ctx<A> {
     }
 
     /// Waits until `on_steer` hands a word on. For `on_message`.
-    pub async fn steered(&mut self) -> Result<Message> {
-        self.wait(crate::steer::next()).await
+    #[track_caller]
+    pub fn steered(&mut self) -> impl Future<Output = Result<Message>> {
+        self.wait(crate::steer::next())
     }
 
     /// Awaits something unless `on_steer` hands a word on first. What was waited for is dropped then; to go on with it
     /// later, pin it and give it by reference: `cx.unless_steered(&mut pinned)`.
-    pub async fn unless_steered<F: IntoFuture>(&mut self, future: F) -> Result<Waited<F::Output>> {
-        self.wait(crate::steer::unless(future.into_future())).await
+    #[track_caller]
+    pub fn unless_steered<F: IntoFuture>(&mut self, future: F) -> impl Future<Output = Result<Waited<F::Output>>> {
+        self.wait(crate::steer::unless(future.into_future()))
     }
 
     /// A word that was handed on already, without waiting for one.
@@ -127,13 +147,18 @@ impl<A: Agent> Ctx<A> {
     }
 
     /// The last `count` messages of the conversation before this turn, oldest first.
-    pub async fn history(&mut self, count: usize) -> Result<Vec<Entry>> {
+    #[track_caller]
+    pub fn history(&mut self, count: usize) -> impl Future<Output = Result<Vec<Entry>>> {
+        placed_later(self.read_history(count))
+    }
+
+    async fn read_history(&mut self, count: usize) -> Result<Vec<Entry>> {
         let mut before = None;
         let mut pages: Vec<Vec<Entry>> = Vec::new();
         let mut missing = count;
         while missing > 0 {
             let limit = u32::try_from(missing.min(PAGE_MAX)).context("the page is too long")?;
-            let page = self.wait(messages::history(before, limit)).await?.map_err(Error::from_host)?;
+            let page = self.wait_for(messages::history(before, limit)).await?.map_err(Error::from_host)?;
             missing = missing.saturating_sub(page.entries.len());
             let is_last = page.before.is_none() || page.entries.is_empty();
             before = page.before;
@@ -146,16 +171,19 @@ impl<A: Agent> Ctx<A> {
     }
 
     /// Asks the people who talk to the agent, and waits for the first answer; the agent can be steered meanwhile.
-    pub async fn ask(&mut self, question: Question) -> Result<Answer> {
-        self.wait(question.send()).await?
+    #[track_caller]
+    pub fn ask(&mut self, question: Question) -> impl Future<Output = Result<Answer>> {
+        placed_later(async move { self.wait_for(question.send()).await? })
     }
 
     /// Asks for permission, and waits for the first decision.
-    pub async fn permit(&mut self, permission: Permission) -> Result<Decision> {
-        self.wait(permission.send()).await?
+    #[track_caller]
+    pub fn permit(&mut self, permission: Permission) -> impl Future<Output = Result<Decision>> {
+        placed_later(async move { self.wait_for(permission.send()).await? })
     }
 
     /// Answers with a whole text, a message of the history.
+    #[track_caller]
     pub fn reply(&self, text: impl Into<String>) -> Result<()> {
         self.emit(&Element::TextFinal(TextFinal { item: updates::item("text"), text: text.into() }))
     }
@@ -171,32 +199,38 @@ impl<A: Agent> Ctx<A> {
     }
 
     /// Announces a call of a tool.
+    #[track_caller]
     pub fn tool(&self, name: impl Into<String>, kind: ToolKind, input: &Json) -> Result<ToolCall> {
         ToolCall::start(name.into(), kind, input)
     }
 
     /// Shows a block of code; `language` is its usual short name, such as `rust`.
+    #[track_caller]
     pub fn code(&self, language: Option<&str>, text: impl Into<String>) -> Result<()> {
         let language = language.map(str::to_owned);
         self.emit(&Element::CodeBlock(CodeBlock { item: updates::item("code"), language, text: text.into() }))
     }
 
     /// Shows what the agent means to do, step by step.
+    #[track_caller]
     pub fn plan<S: Into<String>>(&self, title: &str, steps: impl IntoIterator<Item = S>) -> Result<Plan> {
         Plan::create(&self.call, title, steps)
     }
 
     /// Shows that a file of the workspace changed.
+    #[track_caller]
     pub fn file_change(&self, change: FileChange) -> Result<()> {
         self.emit(&Element::FileChange(change))
     }
 
     /// Counts tokens that a model used.
+    #[track_caller]
     pub fn usage(&self, usage: Usage) -> Result<()> {
         self.emit(&Element::Usage(usage))
     }
 
     /// Shows any element.
+    #[track_caller]
     pub fn emit(&self, element: &Element) -> Result<()> {
         updates::emit(element)
     }

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bindings::podium::agent::updates as host;
+use crate::error::placed;
 use crate::{Error, Json, Result, log};
 
 pub use host::{
@@ -43,14 +44,15 @@ impl Drop for HookRuns {
 }
 
 /// Shows an element.
+#[track_caller]
 pub(crate) fn emit(element: &Element) -> Result<()> {
-    crate::host::updates::emit(element).map_err(Error::from_host)
+    placed(crate::host::updates::emit(element).map_err(Error::from_host))
 }
 
 /// Logs what a `Drop` cannot answer.
 fn logged(result: Result<()>) {
     if let Err(error) = result {
-        log::write(log::Level::Error, module_path!(), &error.message, None);
+        log::write(log::Level::Error, module_path!(), &format!("{}: {error}", error.log_line()), None);
     }
 }
 
@@ -68,6 +70,7 @@ impl Text {
     }
 
     /// Shows the next piece; an empty one shows nothing.
+    #[track_caller]
     pub fn write(&mut self, piece: impl AsRef<str>) -> Result<()> {
         let piece = piece.as_ref();
         if piece.is_empty() {
@@ -85,11 +88,13 @@ impl Text {
     }
 
     /// Ends the text; it becomes a message of the history. Without it, the end of its scope does.
+    #[track_caller]
     pub fn finish(mut self) -> Result<()> {
         self.is_open = true;
         self.close()
     }
 
+    #[track_caller]
     fn close(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.is_open) {
             return Ok(());
@@ -118,20 +123,24 @@ impl Thinking {
     }
 
     /// Shows the next piece.
+    #[track_caller]
     pub fn write(&mut self, piece: impl Into<String>) -> Result<()> {
         self.is_open = true;
         self.emit(piece.into(), false)
     }
 
     /// Ends it.
+    #[track_caller]
     pub fn finish(mut self) -> Result<()> {
         self.close()
     }
 
+    #[track_caller]
     fn close(&mut self) -> Result<()> {
         if std::mem::take(&mut self.is_open) { self.emit(String::new(), true) } else { Ok(()) }
     }
 
+    #[track_caller]
     fn emit(&self, text: String, done: bool) -> Result<()> {
         emit(&Element::Thinking(host::Thinking { item: self.item.clone(), text, done }))
     }
@@ -150,6 +159,7 @@ pub struct ToolCall {
 }
 
 impl ToolCall {
+    #[track_caller]
     pub(crate) fn start(tool_name: String, kind: ToolKind, input: &Json) -> Result<Self> {
         let id = item("call");
         let input = ToolInput::Complete(input.to_string());
@@ -163,15 +173,18 @@ impl ToolCall {
     }
 
     /// Shows what the tool answered.
+    #[track_caller]
     pub fn succeed(self, output: &Json) -> Result<()> {
         self.end(Ok(output.to_string()))
     }
 
     /// Shows why the tool failed.
+    #[track_caller]
     pub fn fail(self, error: Error) -> Result<()> {
         self.end(Err(error.into_host()))
     }
 
+    #[track_caller]
     fn end(self, outcome: Result<String, crate::bindings::podium::agent::types::Error>) -> Result<()> {
         emit(&Element::ToolResult(ToolResult { tool_call_id: self.id, outcome }))
     }
@@ -183,6 +196,7 @@ pub struct Plan {
 }
 
 impl Plan {
+    #[track_caller]
     pub(crate) fn create<S: Into<String>>(call: &str, title: &str, steps: impl IntoIterator<Item = S>) -> Result<Self> {
         let step = |(index, title): (usize, S)| PlanStep {
             id: (index + 1).to_string(),
@@ -198,12 +212,14 @@ impl Plan {
     }
 
     /// Shows that the step at `index` (from 0) began.
+    #[track_caller]
     pub fn start(&mut self, index: usize) -> Result<()> {
         let step = self.set(index, StepStatus::Active)?;
         emit(&Element::Plan(host::Plan::StepStarted(step)))
     }
 
     /// Shows that the step at `index` (from 0) is done.
+    #[track_caller]
     pub fn complete(&mut self, index: usize) -> Result<()> {
         let step = self.set(index, StepStatus::Completed)?;
         emit(&Element::Plan(host::Plan::StepCompleted(step)))
@@ -211,11 +227,13 @@ impl Plan {
 
     /// Changes the plan and shows it as it is now, steps done included. Steps shown as they went
     /// are ephemeral; this is kept.
+    #[track_caller]
     pub fn revise(&mut self, change: impl FnOnce(&mut PlanDocument)) -> Result<()> {
         change(&mut self.document);
         emit(&Element::Plan(host::Plan::Revised(self.document.clone())))
     }
 
+    #[track_caller]
     fn set(&mut self, index: usize, status: StepStatus) -> Result<PlanStepRef> {
         let plan_id = self.document.id.clone();
         match self.document.steps.get_mut(index) {

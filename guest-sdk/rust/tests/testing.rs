@@ -223,6 +223,28 @@ fn tools_and_logs_are_seen() {
 }
 
 #[test]
+fn an_error_of_a_hook_is_logged_with_its_line() {
+    let mut agent = lived();
+    let here = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testing.rs")).unwrap();
+    // The author's own, one of a library, and the host's refusal of a call.
+    for (message, code, source) in [
+        ("dance", "error", "other => bail!"),
+        ("history many", "error", "cx.history(rest.parse()?)"),
+        (r#"patch [{"op": "remove", "path": "/nowhere"}]"#, "POD-4010", "cx.apply(&serde_json"),
+    ] {
+        let turn = agent.send(message);
+        let [line] = turn.logs() else { panic!("{turn:?}") };
+        let number = 1 + here.lines().position(|line| line.contains(source)).unwrap();
+        assert_eq!((line.level, line.module.as_str()), (Level::Error, "on_message"));
+        assert_eq!(line.message, format!("{code} at {}:{number}", file!()), "{}", turn.error().message);
+    }
+    // What is made at the end of the hook has no line.
+    let turn = agent.send("large");
+    let [line] = turn.logs() else { panic!("{turn:?}") };
+    assert_eq!(line.message, turn.error().code);
+}
+
+#[test]
 fn time_passes_only_where_the_turn_waits() {
     let mut agent = lived();
     let turn = agent.send("wait");

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use podium_it::{Cli, Client, Host, Neighbour, agents};
+use podium_it::{Cli, Client, Host, Neighbour, agents, root};
 use podium_wire::ErrorCode;
 use podium_wire::InstanceId;
 use podium_wire::frames::ClientFrame;
-use podium_wire::rest::InstanceStatus;
+use podium_wire::rest::{InstanceStatus, LogLevel, LogLine};
 use podium_wire::updates::EventType;
 use serde_json::{Value, json};
 
@@ -68,6 +68,16 @@ async fn an_error_of_the_agent_s_own() {
     let host = Host::start().await;
     let (client, id) = probe(&host, json!({})).await;
     let outcome = client.ask(id, "fail on purpose").await;
+    // Where in the agent's source it was made is for its author: in the log, not in the answer.
+    let source = std::fs::read_to_string(root().join("agents/probe/src/lib.rs")).expect("the probe's source");
+    let line = 1 + source.lines().position(|line| line.contains("asked to fail")).expect("the line");
+    let logged = client.logs(id).await.lines;
+    let place = |line: &LogLine| line.level == LogLevel::Error && line.module == "on_message";
+    let places: Vec<&str> = logged.iter().filter(|line| place(line)).map(|line| line.message.as_str()).collect();
+    assert!(
+        matches!(places[..], [said] if said.starts_with("probe_failed at ") && said.ends_with(&format!("src/lib.rs:{line}"))),
+        "{logged:?}"
+    );
     let error = outcome.error.expect("an error");
     assert!(error.message.contains("asked to fail: on purpose"), "{error:?}");
     client.failure_is_logged(id, &[], &error).await;
@@ -158,6 +168,7 @@ async fn memory_without_end() {
     let host = Host::start().await;
     let (client, id) = probe(&host, json!({})).await;
     let before = client.get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number");
+    let neighbour = Neighbour::of(&client).await;
     for _ in 0..3 {
         let said = neighbour.meanwhile(fails(&client, id, "grow", ErrorCode::MemoryLimit)).await;
         assert!(said.contains("more than its 67108864 bytes of memory"), "{said}");
@@ -181,7 +192,6 @@ async fn output_without_end() {
         let said = Neighbour::of(&client).await.meanwhile(fails(&client, id, "flood", code)).await;
         assert!(said.contains(expected), "{said}");
     }
-    let neighbour = Neighbour::of(&client).await;
 }
 
 #[tokio::test]
@@ -272,6 +282,14 @@ async fn an_interrupt_over_http_and_one_without_a_turn() {
     assert_eq!(client.post(&path).await.status, 202);
     let outcome = client.ask_as(id, "m-1", "sleep 60000").await;
     assert_eq!(outcome.error.and_then(|error| error.known_code()), Some(ErrorCode::Interrupted));
+    // And from the command line.
+    client.post_message(id, "m-2", "sleep 60000").await;
+    client.until(id, "the turn runs", |info| info.status != InstanceStatus::Resting).await;
+    let cli = Cli::new(host.data()).url(host.url());
+    let told = cli.run(&["instance", "interrupt", &id.to_string(), "--json"]).await.json();
+    assert_eq!(told, json!({"instance_id": id, "done": "interrupted"}));
+    let outcome = client.ask_as(id, "m-2", "sleep 60000").await;
+    assert_eq!(outcome.error.and_then(|error| error.known_code()), Some(ErrorCode::Interrupted));
 }
 
 #[tokio::test]
@@ -297,14 +315,6 @@ async fn a_wait_is_shown_as_waiting() {
 
 #[tokio::test]
 async fn a_fresh_guest_every_turn_draws_other_randomness_and_reads_the_time() {
-    // And from the command line.
-    client.post_message(id, "m-2", "sleep 60000").await;
-    client.until(id, "the turn runs", |info| info.status != InstanceStatus::Resting).await;
-    let cli = Cli::new(host.data()).url(host.url());
-    let told = cli.run(&["instance", "interrupt", &id.to_string(), "--json"]).await.json();
-    assert_eq!(told, json!({"instance_id": id, "done": "interrupted"}));
-    let outcome = client.ask_as(id, "m-2", "sleep 60000").await;
-    assert_eq!(outcome.error.and_then(|error| error.known_code()), Some(ErrorCode::Interrupted));
     let host = Host::start().await;
     let (client, id) = probe(&host, json!({})).await;
     assert_ne!(client.reply(id, "random").await, client.reply(id, "random").await);
