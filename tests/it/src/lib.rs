@@ -14,6 +14,7 @@ pub mod guide;
 pub mod host;
 pub mod huge;
 pub mod neighbour;
+pub mod slow;
 pub mod socket;
 pub mod wait;
 
@@ -21,8 +22,9 @@ pub use cli::Cli;
 pub use client::{Answer, Client};
 pub use collector::Collector;
 pub use host::{Data, Host};
-pub use socket::{Socket, Turn};
 pub use neighbour::Neighbour;
+pub use slow::Slow;
+pub use socket::{Socket, Turn};
 pub use wait::{PATIENCE, eventually, within};
 
 use std::path::PathBuf;

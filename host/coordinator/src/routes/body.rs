@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
-use axum::extract::Multipart;
-use futures_util::StreamExt;
+use axum::body::{Body, Bytes};
+use futures_util::{Stream, StreamExt};
 use podium_wire::ErrorCode;
 
 use crate::error::Error;
@@ -35,29 +34,13 @@ pub(super) async fn collect(body: Body, bytes_max: usize) -> Result<Vec<u8>, Err
 }
 
 /// Reads what is left of a body and throws it away.
-pub(super) async fn drain(body: &mut BodyDataStream) {
+pub(super) async fn drain(body: &mut (impl Stream<Item = Result<Bytes, axum::Error>> + Unpin)) {
     let read = async {
         let mut left = DRAIN_BYTES_MAX;
         while let Some(Ok(piece)) = body.next().await
             && piece.len() < left
         {
             left -= piece.len();
-        }
-    };
-    drop(tokio::time::timeout(DRAIN_TIME_MAX, read).await);
-}
-
-/// Reads what is left of a form and throws it away.
-pub(super) async fn drain_form(form: &mut Multipart) {
-    let read = async {
-        let mut left = DRAIN_BYTES_MAX;
-        while let Ok(Some(mut field)) = form.next_field().await {
-            while let Ok(Some(piece)) = field.chunk().await {
-                left = left.saturating_sub(piece.len());
-                if left == 0 {
-                    return;
-                }
-            }
         }
     };
     drop(tokio::time::timeout(DRAIN_TIME_MAX, read).await);

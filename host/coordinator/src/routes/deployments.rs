@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Multipart, Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use podium_kit::HttpError;
 use podium_registry::{Staged, Upload};
@@ -11,7 +11,7 @@ use podium_wire::limits::LimitsInForce;
 use podium_wire::rest::{Deployed, DeploymentDetail, DeploymentPage};
 use podium_wire::{DeploymentRef, ErrorCode};
 
-use super::body::drain_form;
+use super::form::{Field, Form};
 use crate::agents::resolve_limits;
 use crate::deploy::{self, Naming};
 use crate::error::Error;
@@ -26,12 +26,13 @@ const WRITE_BYTES: usize = 1024 * 1024;
 /// Takes the multipart form `file, agent_type?, version?` in any order.
 pub(super) async fn deploy(
     State(parts): State<Arc<Parts>>,
-    mut form: Multipart,
+    request: Request,
 ) -> Result<(StatusCode, Json<Deployed>), HttpError> {
+    let mut form = Form::new(request).await?;
     let (upload, naming) = match receive(&parts, &mut form).await {
         Ok(received) => received,
         Err(error) => {
-            drain_form(&mut form).await;
+            form.drain().await;
             return Err(error.into());
         }
     };
@@ -40,18 +41,16 @@ pub(super) async fn deploy(
     Ok((status, Json(deployed)))
 }
 
-async fn receive(parts: &Arc<Parts>, form: &mut Multipart) -> Result<(Upload, Naming), Error> {
-    let bad_form =
-        |error: axum::extract::multipart::MultipartError| Error::coded(ErrorCode::BadRequest, error.body_text());
+async fn receive(parts: &Arc<Parts>, form: &mut Form) -> Result<(Upload, Naming), Error> {
     let mut naming = Naming::default();
     let mut upload = None;
-    while let Some(mut field) = form.next_field().await.map_err(bad_form)? {
+    while let Some(mut field) = form.next().await? {
         match field.name() {
             Some("file") if upload.is_none() => {
                 let registry = Arc::clone(&parts.registry);
                 let mut staged = blocking(move || registry.stage()).await??;
                 let mut gathered = Vec::new();
-                while let Some(piece) = field.chunk().await.map_err(bad_form)? {
+                while let Some(piece) = field.piece().await? {
                     gathered.extend_from_slice(&piece);
                     if gathered.len() >= WRITE_BYTES {
                         staged = write(staged, std::mem::take(&mut gathered)).await?;
@@ -80,11 +79,9 @@ async fn receive(parts: &Arc<Parts>, form: &mut Multipart) -> Result<(Upload, Na
     Ok((upload, naming))
 }
 
-async fn text_field(field: &mut axum::extract::multipart::Field<'_>) -> Result<String, Error> {
+async fn text_field(field: &mut Field<'_>) -> Result<String, Error> {
     let mut bytes = Vec::new();
-    while let Some(piece) =
-        field.chunk().await.map_err(|error| Error::coded(ErrorCode::BadRequest, error.body_text()))?
-    {
+    while let Some(piece) = field.piece().await? {
         bytes.extend_from_slice(&piece);
         if bytes.len() > FIELD_BYTES_MAX {
             return Err(Error::coded(ErrorCode::BadRequest, "a field of the form is too long"));

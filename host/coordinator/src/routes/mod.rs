@@ -11,6 +11,7 @@ mod control;
 mod deployments;
 mod extract;
 mod files;
+mod form;
 mod instances;
 mod logs;
 mod messages;

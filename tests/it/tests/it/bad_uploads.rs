@@ -1,7 +1,7 @@
 //! Uploads that are no agent: each is refused with its own code and a sentence, and leaves nothing behind.
 
 use podium_it::client::Answer;
-use podium_it::{Client, Host, agents, component};
+use podium_it::{Client, Host, Slow, agents, component};
 use podium_wire::ErrorCode;
 use podium_wire::rest::DeploymentPage;
 use reqwest::Method;
@@ -77,7 +77,7 @@ async fn empty() {
 #[tokio::test]
 async fn two_hundred_megabytes() {
     let host = Host::start().await;
-    let before = host.client().get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number");
+    let before = memory(&host).await;
     // It starts like a component, so that only its size is wrong.
     let mut bytes = agents::component("hello");
     bytes.resize(200 * 1024 * 1024, 0);
@@ -93,8 +93,48 @@ async fn two_hundred_megabytes() {
         // The host may close while the client still writes; then the client sees a broken pipe.
         Err(error) => assert!(error.is_request() || error.is_body(), "{error:?}"),
     }
-    let after = host.client().get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number");
+    let after = memory(&host).await;
     assert!(after < before + 100 * 1024 * 1024, "the upload was held in memory: {before} then {after} bytes");
+    nothing_stays(&host).await;
+}
+
+async fn memory(host: &Host) -> u64 {
+    host.client().get("/admin/status").await.json()["memory_bytes"].as_u64().expect("a number")
+}
+
+/// More than a host reads of a body that it refuses, by far.
+const ENDLESS_BYTES: usize = 1024 * 1024 * 1024;
+
+#[tokio::test]
+async fn a_form_that_never_gets_to_a_field() {
+    let host = Host::start().await;
+    let before = memory(&host).await;
+    let filling = vec![b'a'; 1024 * 1024];
+    for head in ["no boundary", "--x\r\nContent-Disposition: form-data; name=\"file\"\r\nX-Long: "] {
+        let begin = || {
+            let form = "multipart/form-data; boundary=x";
+            let mut upload = Slow::body(&host.client(), "POST /api/v1/deployments", form);
+            upload.send(head.as_bytes()).expect("the host takes it");
+            upload
+        };
+        let mut upload = begin();
+        for _ in 0..8 {
+            upload.send(&filling).expect("the host takes it");
+        }
+        upload.send(b"").expect("the host takes it");
+        let said = upload.answer();
+        assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+        assert!(said.contains(&ErrorCode::BadRequest.to_string()) && said.contains("in no field"), "{said}");
+        // One that has no end is not read to it, and meanwhile others are served.
+        let mut endless = begin();
+        let filling = filling.clone();
+        let send = move || (1..=ENDLESS_BYTES / filling.len()).find(|_| endless.send(&filling).is_err());
+        let sending = tokio::task::spawn_blocking(send);
+        assert_eq!(host.client().get("/health").await.status, 200);
+        assert!(sending.await.expect("no panic").is_some(), "the host took {ENDLESS_BYTES} bytes");
+    }
+    let after = memory(&host).await;
+    assert!(after < before + 100 * 1024 * 1024, "the form was held in memory: {before} then {after} bytes");
     nothing_stays(&host).await;
 }
 
