@@ -12,6 +12,7 @@ use podium_wire::ErrorCode;
 use podium_wire::rest::{FileEntry, FileKind, FilePage};
 
 use crate::error::Error;
+use crate::transfers::StagedFile;
 
 /// Bytes of one file that a request may write: what a person uploads, with room.
 pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -61,7 +62,7 @@ pub enum FileChange {
         /// Where.
         path: WorkspacePath,
         /// The staged content; removed with the value when it was not moved.
-        content: tempfile::NamedTempFile,
+        content: StagedFile,
     },
     /// The file goes away.
     Remove(WorkspacePath),
@@ -97,15 +98,15 @@ impl Workspace {
     /// Makes a change.
     pub(crate) fn apply(&self, change: FileChange) -> Result<(), Error> {
         match change {
-            FileChange::Put { path, content } => {
+            FileChange::Put { path, mut content } => {
                 if let Some(parent) = path.as_path().parent() {
                     self.dir.create_dir_all(parent).map_err(|error| path_error(&path, error))?;
                 }
                 if self.dir.symlink_metadata(path.as_path()).is_ok_and(|there| there.is_dir()) {
                     return Err(not_a_file(&path));
                 }
-                content.as_file().sync_all()?;
-                // The staged file lies beside the workspace; moving it in replaces the old content whole or not at all.
+                content.file().sync_all()?;
+                // The staged file lies in the same file system; moving it in replaces the old content whole or not at all.
                 let staging = content.path().parent().unwrap_or(&self.path);
                 let name = content.path().file_name().unwrap_or_default().to_owned();
                 let staging = Dir::open_ambient_dir(staging, ambient_authority())?;

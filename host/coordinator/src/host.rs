@@ -14,6 +14,7 @@ use crate::agents::Agents;
 use crate::instances::Instances;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::transfers::Transfers;
 
 /// Agents that may be active at once, as `/admin/status` tells: DESIGN §11's figure for one machine of this size.
 pub(crate) const CAPACITY: u64 = 10_000;
@@ -33,6 +34,9 @@ pub enum HostError {
     /// The registry does not open.
     #[error("the registry does not open: {0}")]
     Registry(#[from] RegistryError),
+    /// The folder for staged uploads does not open.
+    #[error("the folder for uploads cannot be used: {0}")]
+    Staging(#[source] std::io::Error),
     /// The threads for agents do not start.
     #[error("the threads for agents cannot be started: {0}")]
     Threads(#[source] std::io::Error),
@@ -68,6 +72,8 @@ pub struct Parts {
     pub connections: Part,
     /// Those of them that may be WebSockets.
     pub websockets: Part,
+    /// Files that are in transfer.
+    pub transfers: Transfers,
     /// What the operator set.
     pub options: Options,
     /// When the host was opened, by the monotonic clock.
@@ -96,6 +102,7 @@ impl Host {
         let code_cache = data.path().join("cache").join("code");
         let threads = BlockingThreads::start("agents").map_err(HostError::Threads)?;
         let budget = Budget::of_process();
+        let transfers = Transfers::open(data.path(), Part::new(budget.transfers)).map_err(HostError::Staging)?;
         let runtime = RuntimeConfig {
             code_cache,
             clock: clock.clone(),
@@ -121,6 +128,7 @@ impl Host {
             metrics: Metrics::default(),
             connections: Part::new(budget.connections),
             websockets: Part::new(budget.websockets),
+            transfers,
             options,
             data,
             token,

@@ -21,6 +21,7 @@ mod owner;
 mod ports;
 mod routes;
 mod spans;
+mod transfers;
 mod upgrade;
 
 use std::net::SocketAddr;

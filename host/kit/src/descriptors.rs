@@ -1,6 +1,6 @@
 //! The one budget of this process's descriptors: who may hold how many, and the counting of those who do.
 //!
-//! Every descriptor of the host belongs to one part: connections, guests' files, databases, and the host's own. A part that is
+//! Every descriptor of the host belongs to one part: connections, guests' files, files in transfer, databases, and the host's own. A part that is
 //! used up refuses, with an error that says so, so that the system never has to: `EMFILE` in a commit or an accept loop
 //! would be a failure of whoever comes next. Must never hand out more than the system allows.
 
@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// The host's own: listeners, pollers, the list of instances, the registry, the log, staged uploads, folders that are open
-/// for their fsync, and databases in use that are one too many until one is closed (a thread each).
+/// The host's own: listeners, pollers, the list of instances, the registry, the log, folders that are open for their fsync,
+/// and databases in use that are one too many until one is closed (a thread each).
 const OWN_MAX: u64 = 512;
 
 /// The host's own are this share of a small limit.
@@ -22,6 +22,12 @@ const CONNECTIONS_PERCENT: u64 = 55;
 
 /// Percent of the rest for files that guests hold open. Most agents open none.
 const GUEST_FILES_PERCENT: u64 = 15;
+
+/// Percent of the rest for files on their way in or out over HTTP: uploads, downloads and deploys.
+const TRANSFERS_PERCENT: u64 = 5;
+
+/// More of them at once would share one disk and one wire in pieces too small to matter.
+const TRANSFERS_MAX: u64 = 256;
 
 /// Of the connections one in so many is kept from WebSockets, which stay for hours: health, metrics and single requests get
 /// through when clients have taken all they may.
@@ -38,6 +44,8 @@ pub struct Budget {
     pub websockets: usize,
     /// Files and folders that guests hold open, all together.
     pub guest_files: usize,
+    /// Files on their way in or out.
+    pub transfers: usize,
     /// Files of databases.
     pub databases: usize,
 }
@@ -49,10 +57,12 @@ impl Budget {
         let share = |percent: u64| rest / 100 * percent + rest % 100 * percent / 100;
         let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let (connections, guest_files) = (share(CONNECTIONS_PERCENT), share(GUEST_FILES_PERCENT));
-        let databases = rest - connections - guest_files;
+        let transfers = share(TRANSFERS_PERCENT).min(TRANSFERS_MAX);
+        let databases = rest - connections - guest_files - transfers;
         let connections = size(connections);
         let websockets = connections - connections.div_ceil(REQUESTS_SHARE);
-        Self { limit, connections, websockets, guest_files: size(guest_files), databases: size(databases) }
+        let (guest_files, transfers, databases) = (size(guest_files), size(transfers), size(databases));
+        Self { limit, connections, websockets, guest_files, transfers, databases }
     }
 
     /// That of this process, by its limit now.
@@ -178,6 +188,13 @@ mod tests {
     }
 
     #[test]
+    fn files_in_transfer_grow_with_the_limit_up_to_a_few_hundred() {
+        let transfers = |limit| Budget::of(limit).transfers;
+        assert_eq!([128, 1024, 4096].map(transfers), [4, 38, 179]);
+        assert_eq!([20_000, u64::MAX].map(transfers), [256, 256]);
+    }
+
+    #[test]
     fn an_unlimited_process_has_a_budget() {
         let budget = Budget::of(u64::MAX);
         assert!(budget.databases > 1_000_000 && budget.websockets > 1_000_000);
@@ -197,17 +214,20 @@ mod tests {
         #[test]
         fn nothing_is_handed_out_twice(limit in any::<u64>(), more in 0..10_000_u64) {
             let budget = Budget::of(limit);
-            let parts = [budget.connections, budget.guest_files, budget.databases].map(|part| part as u128);
+            let parts = [budget.connections, budget.guest_files, budget.transfers, budget.databases];
+            let parts = parts.map(|part| part as u128);
             let own = (limit / OWN_SHARE).min(OWN_MAX);
             prop_assert_eq!(parts.iter().sum::<u128>() + u128::from(own), u128::from(limit));
             prop_assert!(budget.websockets <= budget.connections);
             if limit >= 64 {
-                prop_assert!(budget.websockets < budget.connections && budget.guest_files > 0 && budget.databases > 0);
+                prop_assert!(budget.websockets < budget.connections);
+                prop_assert!(budget.guest_files > 0 && budget.transfers > 0 && budget.databases > 0);
             }
             let larger = Budget::of(limit.saturating_add(more));
             prop_assert!(larger.connections >= budget.connections && larger.websockets >= budget.websockets);
-            prop_assert!(larger.guest_files >= budget.guest_files);
-            prop_assert!(larger.databases + 1 >= budget.databases, "{:?} {:?}", budget, larger);
+            prop_assert!(larger.guest_files >= budget.guest_files && larger.transfers >= budget.transfers);
+            // Three shares may round up at once.
+            prop_assert!(larger.databases + 2 >= budget.databases, "{:?} {:?}", budget, larger);
         }
 
         #[test]

@@ -47,6 +47,7 @@ async fn receive(parts: &Arc<Parts>, form: &mut Form) -> Result<(Upload, Naming)
     while let Some(mut field) = form.next().await? {
         match field.name() {
             Some("file") if upload.is_none() => {
+                let _held = parts.transfers.begin()?;
                 let registry = Arc::clone(&parts.registry);
                 let mut staged = blocking(move || registry.stage()).await??;
                 let mut gathered = Vec::new();

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::files::{FILE_BYTES_MAX, FileChange, LIST_LIMIT_MAX, Workspace, WorkspacePath};
 use crate::host::Parts;
 use crate::owner::Command;
+use crate::transfers::StagedFile;
 
 /// A stretch of the listing.
 #[derive(Debug, Deserialize)]
@@ -54,15 +55,19 @@ pub(super) async fn read(
 ) -> Result<Response, HttpError> {
     let path = WorkspacePath::new(&path)?;
     let workspace = known(&parts, id).await?;
+    let held = parts.transfers.begin()?;
     let (file, size) = blocking(move || Workspace::open(&workspace)?.read(&path)).await??;
-    let content = Body::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
+    let content = ReaderStream::new(tokio::fs::File::from_std(file)).inspect(move |_| {
+        // Counted for as long as the client takes to read it.
+        let _ = &held;
+    });
     // Never a page of this origin, whatever an agent wrote.
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (header::CONTENT_LENGTH, size.to_string()),
     ];
-    Ok((headers, content).into_response())
+    Ok((headers, Body::from_stream(content)).into_response())
 }
 
 /// Writes a file, whole: an external cut before the answer.
@@ -73,8 +78,8 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Json<ExternalCut>, HttpError> {
     let path = WorkspacePath::new(&path)?;
-    let workspace = known(&parts, id).await?;
-    let content = stage(workspace, body.into_data_stream()).await?;
+    known(&parts, id).await?;
+    let content = stage(&parts, body.into_data_stream()).await?;
     let change = FileChange::Put { path, content };
     let cut = parts.instances.ask(&parts, id, |reply| Command::Write(change, reply)).await?;
     Ok(Json(ExternalCut { cut }))
@@ -100,14 +105,17 @@ async fn known(parts: &Arc<Parts>, id: InstanceId) -> Result<std::path::PathBuf,
     }
 }
 
-/// Gathers the body in a file beside the workspace, on the same file system.
-async fn stage(workspace: std::path::PathBuf, mut body: BodyDataStream) -> Result<tempfile::NamedTempFile, Error> {
-    let make = move || {
-        let beside = workspace.parent().unwrap_or(&workspace).to_owned();
-        std::fs::create_dir_all(&beside)?;
-        tempfile::Builder::new().prefix(".upload-").tempfile_in(beside)
+/// Gathers the body in a staged file.
+async fn stage(parts: &Arc<Parts>, mut body: BodyDataStream) -> Result<StagedFile, Error> {
+    let held = match parts.transfers.begin() {
+        Ok(held) => held,
+        Err(refused) => {
+            drain(&mut body).await;
+            return Err(refused);
+        }
     };
-    let mut file = blocking(make).await??;
+    let host = Arc::clone(parts);
+    let mut file = blocking(move || host.transfers.stage(held)).await??;
     let mut size = 0;
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| unreadable(&error))?;
@@ -117,7 +125,7 @@ async fn stage(workspace: std::path::PathBuf, mut body: BodyDataStream) -> Resul
             let message = format!("a file may have {FILE_BYTES_MAX} bytes in one request");
             return Err(Error::coded(ErrorCode::FileTooLarge, message));
         }
-        let write = move || std::io::Write::write_all(file.as_file_mut(), &piece).map(|()| file);
+        let write = move || std::io::Write::write_all(file.file(), &piece).map(|()| file);
         file = blocking(write).await??;
     }
     Ok(file)

@@ -32,6 +32,7 @@ mod resume;
 mod seeing;
 mod steer;
 mod traces;
+mod transfers;
 mod turn_outcomes;
 mod upgrade;
 mod warm;
