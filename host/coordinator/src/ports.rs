@@ -55,7 +55,7 @@ impl HistoryPort for StoreHistory {
         async move {
             let query = HistoryQuery::Before { before, limit: limit as usize, bytes: HISTORY_BYTES_MAX };
             let read = podium_kit::spawn::task("history page", async move { store.history(query).await });
-            let page = read.await.map_err(|_| Error::Stopping).and_then(|page| Ok(page?));
+            let page = read.await.map_err(|_| Error::Stopping).and_then(|page| Ok(page?.entries));
             page.map_err(WireError::from)
         }
         .boxed()

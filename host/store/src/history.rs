@@ -29,8 +29,17 @@ pub enum HistoryQuery {
     },
 }
 
+/// Messages of one look into the history, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryStretch {
+    /// At most as many as were asked for, and no more bytes of text than that or [`PAGE_BYTES_MAX`], unless one alone has more.
+    pub entries: Vec<HistoryEntry>,
+    /// Whether there are more in the direction of the query.
+    pub more: bool,
+}
+
 impl Open {
-    pub(crate) fn history(&mut self, query: HistoryQuery) -> Result<Vec<HistoryEntry>, StoreError> {
+    pub(crate) fn history(&mut self, query: HistoryQuery) -> Result<HistoryStretch, StoreError> {
         let (sql, edge, limit, bytes_max) = match query {
             HistoryQuery::After { after, limit } => {
                 let sql = "SELECT seq, cut, role, body, at FROM messages WHERE seq > ?1 ORDER BY seq";
@@ -43,11 +52,12 @@ impl Open {
         };
         let mut select = self.messages.connection().prepare_cached(sql)?;
         let mut rows = select.query(params![edge.min(i64::MAX.unsigned_abs())])?;
-        let (mut page, mut bytes) = (Vec::new(), 0_usize);
+        let (mut page, mut bytes, mut more) = (Vec::new(), 0_usize, false);
         while let Some(row) = rows.next()? {
             let text = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
             bytes = bytes.saturating_add(text.len());
             if page.len() >= limit || (bytes > bytes_max && !page.is_empty()) {
+                more = true;
                 break;
             }
             let (text, role) = (text.to_owned(), row.get::<_, Word<Role>>(2)?.0);
@@ -56,6 +66,6 @@ impl Open {
         if matches!(query, HistoryQuery::Before { .. }) {
             page.reverse();
         }
-        Ok(page)
+        Ok(HistoryStretch { entries: page, more })
     }
 }

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use podium_wire::InstanceId;
-use podium_wire::message::HistoryEntry;
 use podium_wire::rest::{ConfigDocument, LogPage};
 use podium_wire::updates::Update;
 
 use crate::accept::{AcceptError, Accepted, NewRow};
 use crate::cut::{CutMade, CutRequest};
 use crate::error::StoreError;
-use crate::history::HistoryQuery;
+use crate::history::{HistoryQuery, HistoryStretch};
 use crate::inbox::{Found, Outcome};
 use crate::logs::{LogQuery, NewLogLine};
 use crate::paths::Paths;
@@ -143,7 +142,7 @@ impl InstanceStore {
     }
 
     /// A stretch of the history, oldest first; bounded by bytes as [`InstanceStore::updates_after`] is.
-    pub async fn history(&self, query: HistoryQuery) -> Result<Vec<HistoryEntry>, StoreError> {
+    pub async fn history(&self, query: HistoryQuery) -> Result<HistoryStretch, StoreError> {
         self.run(move |_, open| open.history(query)).await
     }
 

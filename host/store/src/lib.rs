@@ -32,7 +32,7 @@ pub use accept::{AcceptError, Accepted, NewRow};
 pub use create::{FirstCut, NewInstance};
 pub use cut::{CutMade, CutRequest, NewUpdate, TrialNote};
 pub use error::StoreError;
-pub use history::HistoryQuery;
+pub use history::{HistoryQuery, HistoryStretch};
 pub use host_db::InstanceRow;
 pub use inbox::{Found, INBOX_IDS_MIN, INBOX_IDS_MS, Outcome};
 pub use instance::InstanceStore;

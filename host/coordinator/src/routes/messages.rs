@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use podium_kit::HttpError;
 use podium_kit::trace::Span;
-use podium_store::HistoryQuery;
+use podium_store::{HistoryQuery, HistoryStretch};
 use podium_wire::ErrorCode;
 use podium_wire::ids::check_message_id;
 use podium_wire::message::{ATTACHMENTS_MAX, MessageContent};
@@ -128,10 +128,10 @@ pub(super) async fn history(
     Query(query): Query<HistoryParams>,
 ) -> Result<Json<HistoryPage>, HttpError> {
     let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let query = HistoryQuery::After { after: query.after.unwrap_or(0), limit: limit + 1 };
-    let mut messages = parts.store.instance(id).history(query).await.map_err(Error::from)?;
-    let more = messages.len() > limit;
-    messages.truncate(limit);
+    let query = HistoryQuery::After { after: query.after.unwrap_or(0), limit };
+    // A page ends at its number of messages or at its bytes.
+    let HistoryStretch { entries: messages, more } =
+        parts.store.instance(id).history(query).await.map_err(Error::from)?;
     let next = if more { messages.last().map(|message| message.seq) } else { None };
     Ok(Json(HistoryPage { messages, next }))
 }

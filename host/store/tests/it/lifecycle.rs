@@ -42,9 +42,12 @@ async fn a_turn_from_accept_to_outcome() {
     assert_eq!((update.seq, update.n, update.attempt), (Some(1), Some(4), Some(1)));
     assert_eq!((update.turn_id.as_deref(), update.message_id.as_deref()), (Some("turn-1"), Some("m1")));
     let last = instance.history(HistoryQuery::Before { before: None, limit: 1, bytes: 1 }).await.expect("reads");
-    assert_eq!((last[0].seq, last[0].text.as_str(), last[0].role), (2, "hello", Role::Assistant));
+    let entry = &last.entries[0];
+    assert_eq!((entry.seq, entry.text.as_str(), entry.role, last.more), (2, "hello", Role::Assistant, true));
     let first = instance.history(HistoryQuery::After { after: 0, limit: 1 }).await.expect("reads");
-    assert_eq!((first[0].seq, first[0].cut), (1, 2));
+    assert_eq!((first.entries[0].seq, first.entries[0].cut, first.more), (1, 2, true));
+    let rest = instance.history(HistoryQuery::After { after: 1, limit: 1 }).await.expect("reads");
+    assert_eq!((rest.entries.len(), rest.more), (1, false));
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn live(life: &[Event]) {
     expected.sort_unstable();
     assert_eq!(waiting, expected);
     let all = instance.history(HistoryQuery::After { after: 0, limit: usize::MAX }).await.expect("reads");
-    assert!(all.iter().map(|entry| entry.seq).eq(1..=history));
+    assert!(all.entries.iter().map(|entry| entry.seq).eq(1..=history) && !all.more);
     // Resume from any point is the rest of the whole, with no number left out.
     for after in 0..=texts.len() + 1 {
         let read = instance.updates_after(after as u64, usize::MAX).await.expect("reads");

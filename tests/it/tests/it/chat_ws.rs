@@ -4,6 +4,7 @@ use podium_it::{Host, Socket, agents, message_id};
 use podium_wire::ErrorCode;
 use podium_wire::frames::{ClientFrame, PROTOCOL, ServerFrame, Subscribe};
 use podium_wire::message::{MessageContent, Role};
+use podium_wire::rest::HistoryPage;
 use podium_wire::updates::{EventType, Update, UpdateBody};
 use serde_json::json;
 
@@ -303,8 +304,29 @@ async fn attachments_reach_the_inbox_within_their_limits() {
     let path = format!("/api/v1/instances/{id}/messages?wait=30s");
     let outcome = client.post_json(&path, &with(1)).await.json();
     assert!(outcome["error"].is_null(), "{outcome}");
-    let answer = client.post_json(&path, &with(33)).await;
-    assert!((400..500).contains(&answer.status), "{}", answer.status);
+    client.post_json(&path, &with(33)).await.refused(ErrorCode::BadRequest);
+}
+
+#[tokio::test]
+async fn a_history_of_large_messages_comes_whole() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    let text = "a".repeat(900_000);
+    for _ in 0..4 {
+        assert_eq!(client.reply(id, &format!("echo {text}")).await.len(), text.len());
+    }
+    let (mut seqs, mut pages, mut after) = (Vec::new(), 0, 0);
+    loop {
+        let path = format!("/api/v1/instances/{id}/messages?after={after}");
+        let page: HistoryPage = client.get(&path).await.with(200);
+        seqs.extend(page.messages.iter().map(|message| message.seq));
+        pages += 1;
+        let Some(next) = page.next else { break };
+        after = next;
+    }
+    assert_eq!(seqs, (1..=8).collect::<Vec<u64>>());
+    assert!(pages > 1, "a page is bounded by its bytes");
 }
 
 #[tokio::test]
