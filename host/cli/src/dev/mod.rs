@@ -19,7 +19,7 @@ use podium_wire::rest::{
 };
 use podium_wire::{DeploymentId, ErrorCode, InstanceId};
 use reqwest::Method;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::build::{self, BuildRequest, Built, Environment};
 use crate::client::Client;
@@ -100,16 +100,15 @@ fn absolute(folder: &Path) -> Result<PathBuf, Failure> {
     folder.canonicalize().map_err(|error| Failure::usage(format!("{}: {error}", folder.display())))
 }
 
-/// True when a person types: then the prompt takes Ctrl-C.
+/// True when a person types: then the prompt takes Ctrl-C, once it is there.
 fn is_talk(context: Context<'_>) -> bool {
     !context.output.is_json() && std::io::stdin().is_terminal()
 }
 
 /// Resolves at SIGTERM, and at Ctrl-C where no prompt takes it.
 fn ended(is_talk: bool) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
-    let signals = |error| Failure::new(ErrorCode::Internal, format!("cannot wait for signals: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let mut interrupt = signals(SignalKind::interrupt())?;
+    let mut terminate = signals(SignalKind::terminate())?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv(), if !is_talk => {}
@@ -119,16 +118,18 @@ fn ended(is_talk: bool) -> Result<impl Future<Output = Result<(), Failure>>, Fai
     })
 }
 
+/// Each of these signals from here on.
+fn signals(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(ErrorCode::Internal, format!("cannot wait for signals: {error}")))
+}
+
 impl Dev<'_> {
     async fn work(&mut self, sources: &mut Sources, context: Context<'_>) -> Result<(), Failure> {
-        // Without an instance there is nothing to keep: whatever fails is said, and tried again at the next save.
-        let (instance, pending) = loop {
-            match self.first().await {
-                Ok(first) => break first,
-                Err(failure) if failure.code().is_some_and(is_the_authors) => self.say.failed(failure)?,
-                Err(failure) => return Err(failure),
-            }
-            sources.changed().await?;
+        // Until there is a prompt, nobody else takes Ctrl-C.
+        let mut interrupt = signals(SignalKind::interrupt())?;
+        let (instance, pending) = tokio::select! {
+            begun = self.begin(sources) => begun?,
+            _ = interrupt.recv() => return Ok(()),
         };
         let client = self.client.clone();
         let say = self.say;
@@ -143,6 +144,19 @@ impl Dev<'_> {
                 result = follow => result,
                 result = say.listen(&client, instance) => result,
             }
+        }
+    }
+
+    /// Builds until there is an instance. Without one there is nothing to keep: whatever fails is said, and tried again at the
+    /// next save.
+    async fn begin(&mut self, sources: &mut Sources) -> Result<(InstanceId, Option<Pending>), Failure> {
+        loop {
+            match self.first().await {
+                Ok(first) => return Ok(first),
+                Err(failure) if failure.code().is_some_and(is_the_authors) => self.say.failed(failure)?,
+                Err(failure) => return Err(failure),
+            }
+            sources.changed().await?;
         }
     }
 

@@ -17,6 +17,7 @@ mod data_folder;
 mod density;
 mod deploy;
 mod dev;
+mod dev_terminal;
 mod files;
 mod host_crash;
 mod host_log;
