@@ -7,6 +7,7 @@
 mod agents;
 mod auth;
 mod connections;
+mod content;
 mod create;
 mod deploy;
 mod error;

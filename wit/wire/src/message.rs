@@ -3,10 +3,16 @@
 //! The JSON twins of `types.wit` and `messages.wit`.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Most bytes of an attachment that travels in the message itself.
 pub const ATTACHMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Most bytes of an attachment's name: what a file's name may have.
+pub const ATTACHMENT_NAME_BYTES_MAX: usize = 255;
+
+/// Most bytes of a media type: two names of 127 (RFC 6838) and the `/` between them.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 255;
 
 /// Most attachments of a message.
 pub const ATTACHMENTS_MAX: usize = 32;
@@ -53,7 +59,7 @@ pub struct Origin {
 }
 
 /// A file that comes with a message: exactly one of `path` and `data`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Attachment {
     /// A file name without folders.
     pub name: String,
@@ -62,6 +68,26 @@ pub struct Attachment {
     /// Where its bytes are.
     #[serde(flatten)]
     pub source: AttachmentSource,
+}
+
+impl<'de> Deserialize<'de> for Attachment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// A flattened enum would take the first of the two and be silent about the other.
+        #[derive(Deserialize)]
+        struct Read {
+            name: String,
+            media_type: String,
+            path: Option<String>,
+            data: Option<String>,
+        }
+        let Read { name, media_type, path, data } = Read::deserialize(deserializer)?;
+        let source = match (path, data) {
+            (Some(path), None) => AttachmentSource::Path(path),
+            (None, Some(data)) => AttachmentSource::Data(data),
+            _ => return Err(de::Error::custom("an attachment has exactly one of `path` and `data`")),
+        };
+        Ok(Self { name, media_type, source })
+    }
 }
 
 /// The bytes of an attachment.
@@ -114,4 +140,25 @@ pub struct HistoryEntry {
     pub text: String,
     /// When, in milliseconds since the Unix epoch.
     pub at: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attachment_has_one_source() {
+        let read = |rest: &str| {
+            serde_json::from_str::<Attachment>(&format!(r#"{{"name":"a","media_type":"text/plain"{rest}}}"#))
+                .map(|attachment| attachment.source)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read(r#","path":"a/b""#), Ok(AttachmentSource::Path("a/b".into())));
+        assert_eq!(read(r#","data":"AA==""#), Ok(AttachmentSource::Data("AA==".into())));
+        for neither in ["", r#","path":"a","data":"AA==""#, r#","data":null"#] {
+            let refused = read(neither).expect_err("refused");
+            assert!(refused.contains("exactly one"), "{refused}");
+        }
+        assert!(read(r#","path":7"#).is_err());
+    }
 }

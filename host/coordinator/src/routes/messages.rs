@@ -12,12 +12,13 @@ use podium_kit::trace::Span;
 use podium_store::{HistoryQuery, HistoryStretch};
 use podium_wire::ErrorCode;
 use podium_wire::ids::check_message_id;
-use podium_wire::message::{ATTACHMENTS_MAX, MessageContent};
+use podium_wire::message::MessageContent;
 use podium_wire::rest::{ExternalCut, HistoryPage, MessageOutcome, MessageReceipt, PostMessage};
 use serde::Deserialize;
 
 use super::extract::{self, Instance, Query};
 use crate::auth::LOCAL_PRINCIPAL;
+use crate::content;
 use crate::error::Error;
 use crate::host::Parts;
 use crate::owner::{Ack, Command, Incoming};
@@ -48,10 +49,7 @@ pub(super) fn incoming(
 
 /// The message's id, its own or a new one, if it can be taken.
 fn checked(parts: &Parts, id: Option<String>, content: &MessageContent) -> Result<String, Error> {
-    if content.attachments.len() > ATTACHMENTS_MAX {
-        let message = format!("a message has at most {ATTACHMENTS_MAX} attachments");
-        return Err(Error::coded(ErrorCode::BadRequest, message));
-    }
+    content::check(content)?;
     match id {
         Some(id) => {
             check_message_id(&id).map_err(|error| Error::coded(ErrorCode::InvalidMessageId, error.to_string()))?;

@@ -7,6 +7,7 @@ use podium_wire::message::{MessageContent, Role};
 use podium_wire::rest::HistoryPage;
 use podium_wire::updates::{EventType, Update, UpdateBody};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 
 /// Live updates of a turn: numbered from 1 without a gap, none with a `seq`.
 fn numbered(updates: &[Update]) {
@@ -305,6 +306,50 @@ async fn attachments_reach_the_inbox_within_their_limits() {
     let outcome = client.post_json(&path, &with(1)).await.json();
     assert!(outcome["error"].is_null(), "{outcome}");
     client.post_json(&path, &with(33)).await.refused(ErrorCode::BadRequest);
+}
+
+#[tokio::test]
+async fn what_no_attachment_may_be_is_refused_wherever_it_comes_in() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    let mut socket = client.socket(id).await;
+    let attachment = |name: &str, media_type: &str, source: &str, value: &str| {
+        let mut attachment = json!({"name": name, "media_type": media_type});
+        attachment[source] = value.into();
+        attachment
+    };
+    let long = "a".repeat(10_000);
+    let large = "AAAA".repeat(90_000);
+    let mut both = attachment("a.txt", "text/plain", "path", "a.txt");
+    both["data"] = "aGk=".into();
+    let refused = [
+        (attachment("a.txt", "text/plain", "data", "no base64!"), ErrorCode::BadRequest),
+        (attachment("a.txt", "text/plain", "data", "aGk"), ErrorCode::BadRequest),
+        (attachment("a.txt", "text/plain", "data", &large), ErrorCode::BadRequest),
+        (attachment("../../x", "text/plain", "data", "aGk="), ErrorCode::BadRequest),
+        (attachment(&long, "text/plain", "data", "aGk="), ErrorCode::BadRequest),
+        (attachment("a.txt", "text", "data", "aGk="), ErrorCode::BadRequest),
+        (attachment("a.txt", "text/plain", "path", "../outside"), ErrorCode::InvalidPath),
+        (attachment("a.txt", "text/plain", "path", "/etc/passwd"), ErrorCode::InvalidPath),
+        (both, ErrorCode::InvalidJson),
+        (json!({"name": "a.txt", "media_type": "text/plain"}), ErrorCode::InvalidJson),
+    ];
+    for (attachment, code) in refused {
+        let body = json!({"content": {"text": "see", "attachments": [attachment]}});
+        for route in ["messages", "steer"] {
+            client.post_json(&format!("/api/v1/instances/{id}/{route}"), &body).await.refused(code);
+        }
+        for kind in ["process_message", "steer"] {
+            let mut frame = body.clone();
+            frame["type"] = kind.into();
+            socket.send_raw(Message::text(frame.to_string())).await;
+            let error = socket.error().await;
+            assert_eq!(error.code, code.to_string(), "{}", error.message);
+        }
+    }
+    assert_eq!(client.info(id).await.cut, 1, "one was accepted");
+    assert_eq!(socket.turn("echo here").await.text.as_deref(), Some("here"));
 }
 
 #[tokio::test]
