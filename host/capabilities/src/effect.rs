@@ -113,8 +113,9 @@ impl Turn {
         };
         let n = counters.issued.fetch_add(1, Ordering::AcqRel) + 1;
         if tracing::enabled!(tracing::Level::TRACE) {
-            let request = serde_json::to_string(request).unwrap_or_default();
-            tracing::trace!(turn_id = self.spec().turn_id, n, kind, request, "effect");
+            // Never the request itself: it holds what agents say.
+            let bytes = serde_json::to_vec(request).unwrap_or_default().len();
+            tracing::trace!(turn_id = self.spec().turn_id, n, kind, bytes, "effect");
         }
         let span = self.ports().watch.effect(kind, n);
         Ok(async move {

@@ -2,10 +2,10 @@
 
 use podium_it::{Client, Data, Host, eventually};
 use podium_wire::rest::InstanceStatus;
-use podium_wire::updates::EventType;
+use podium_wire::updates::{EventType, UpdateBody};
 use podium_wire::{ErrorCode, InstanceId};
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Every line as JSON with the keys that all have.
 #[track_caller]
@@ -33,6 +33,17 @@ async fn failed_turn(client: &Client, id: InstanceId) -> String {
     turn.cut.turn_id.expect("a turn")
 }
 
+/// An agent that asks for a permission, which it gets.
+async fn permission(client: &Client, id: InstanceId) {
+    let mut socket = client.socket(id).await;
+    let message = socket.say("permit hush-hush").await;
+    let requested = socket.until(EventType::PermissionRequested).await.pop().expect("a request");
+    let Ok(UpdateBody::PermissionRequested(requested)) = requested.body() else { panic!("{requested:?}") };
+    let given = json!({"request_id": requested.request_id, "decision": "accept"});
+    assert_eq!(client.post_json(&format!("/agent/{id}/approve"), &given).await.status, 204);
+    assert_eq!(client.ask_as(id, &message, "permit hush-hush").await.error, None);
+}
+
 #[tokio::test]
 async fn each_line_is_json_names_its_turn_and_keeps_secrets() {
     let host = Host::start_with(&["--log-format", "json"], &[("PODIUM_LOG", "trace")]).await;
@@ -40,6 +51,7 @@ async fn each_line_is_json_names_its_turn_and_keeps_secrets() {
     let id = client.deployed_instance("probe").await;
     client.reply(id, "echo hush-hush").await;
     client.reply(id, "history 5").await;
+    permission(&client, id).await;
     let turn_id = failed_turn(&client, id).await;
     assert_eq!(host.cli().run(&["status"]).await.code, 0);
     client.with_token(Some("a-wrong-token")).get("/instances").await.refused(ErrorCode::Unauthorized);
@@ -56,6 +68,7 @@ async fn each_line_is_json_names_its_turn_and_keeps_secrets() {
     assert_eq!(failed[0]["turn_id"], turn_id);
     assert_eq!(failed[0]["attempt"], 1);
     assert_eq!(failed[0]["code"], ErrorCode::GuestError.to_string());
+    assert!(saying(&lines, "effect").iter().any(|line| line["kind"] == "ask.permission"), "{log}");
     for secret in [&token, "a-wrong-token", "hush-hush"] {
         assert!(!log.contains(secret), "`{secret}` is in the log");
     }
