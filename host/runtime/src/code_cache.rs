@@ -88,6 +88,7 @@ impl CodeCache {
                 key
             }
         };
+        cache.remove_staged();
         cache.prune();
         Ok(cache)
     }
@@ -221,7 +222,17 @@ impl CodeCache {
         })
     }
 
-    /// Removes what a crash left, and the oldest entries beyond the bound. Mapped code stays valid without its name.
+    /// Removes what a crash left. Only at open: later a staged file may be one that another compilation is writing.
+    fn remove_staged(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.ends_with(STAGED_SUFFIX)) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Removes the oldest entries beyond the bound. Mapped code stays valid without its name.
     fn prune(&self) {
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
         let mut code: Vec<(SystemTime, PathBuf)> = Vec::new();
@@ -232,8 +243,6 @@ impl CodeCache {
             let modified = entry.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             if name.ends_with(CODE_SUFFIX) {
                 code.push((modified, path));
-            } else if name.ends_with(STAGED_SUFFIX) {
-                let _ = std::fs::remove_file(path);
             }
         }
         code.sort();
@@ -375,10 +384,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crash_left_is_removed() {
+    fn what_a_crash_left_is_removed_and_what_is_being_written_is_not() {
         let fixture = Fixture::new();
         let left = fixture.path.join(format!("x.0{STAGED_SUFFIX}"));
         std::fs::write(&left, b"half").expect("writes");
+        // Another compilation ends while that one is written.
+        fixture.cache.compile(&fixture.engine, &fixture.digest, COMPONENT).expect("compiles");
+        assert!(left.exists());
         CodeCache::open(&fixture.path, &Randomness::system()).expect("opens");
         assert!(!left.exists());
     }

@@ -135,7 +135,8 @@ impl CompilerProcess {
         component.write_all(bytes)?;
         component.rewind()?;
         let mut command = Command::new(&self.program);
-        command.arg0("podium").arg(&self.argument).arg(self.cpu.as_secs().to_string());
+        command.arg0("podium").arg(&self.argument);
+        command.arg(self.cpu.as_secs().to_string()).arg(std::process::id().to_string());
         command.env_clear().current_dir("/");
         command.stdin(component).stdout(code.try_clone()?).stderr(Stdio::piped());
         let stderr = {
@@ -173,9 +174,14 @@ impl CompilerProcess {
         match (status.code(), signal.flatten()) {
             (Some(0), _) => Ok(()),
             (Some(code), _) if code == i32::from(EXIT_INVALID) => Err(LoadError::Invalid(said.trim().into())),
-            (_, Some(Signal::XCPU | Signal::KILL)) => {
+            (_, Some(Signal::XCPU)) => {
                 let seconds = self.cpu.as_secs();
                 Err(LoadError::CompileLimit(format!("took more than {seconds} s of processor time")))
+            }
+            // Nobody here kills one that is still wanted; whoever runs out of memory on this machine does.
+            (_, Some(Signal::KILL)) => {
+                tracing::warn!("the compiler was killed by the system");
+                Err(LoadError::CompileLimit("was killed by the system, which most likely has too little memory".into()))
             }
             (_, Some(Signal::XFSZ)) => {
                 Err(LoadError::CompileLimit(format!("made more than {CODE_BYTES_MAX} bytes of code")))
@@ -203,9 +209,11 @@ fn memory(name: &str) -> io::Result<File> {
 /// The other side: compiles the component on stdin to stdout, within limits that hold for this process from here on.
 /// `arguments` are those behind [`CompilerProcess::argument`]. To be called before anything else.
 pub fn compile_stdin(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cpu = arguments.into_iter().next().and_then(|seconds| seconds.to_str()?.parse().ok());
-    let Some(cpu) = cpu else { return said("this is called by a host only", EXIT_FAILED) };
-    if let Err(error) = confine(cpu) {
+    let mut numbers = arguments.into_iter().map(|number| number.to_str()?.parse().ok());
+    let (Some(Some(cpu)), Some(Some(host))) = (numbers.next(), numbers.next()) else {
+        return said("this is called by a host only", EXIT_FAILED);
+    };
+    if let Err(error) = confine(cpu, host) {
         return said(&format!("the limits cannot be set: {error}"), EXIT_FAILED);
     }
     let mut bytes = Vec::new();
@@ -228,9 +236,14 @@ pub fn compile_stdin(arguments: impl IntoIterator<Item = OsString>) -> ExitCode 
 }
 
 /// Gives up what a compilation has no use for.
-fn confine(cpu_seconds: u64) -> rustix::io::Result<()> {
+fn confine(cpu_seconds: u64, host: u64) -> rustix::io::Result<()> {
     // With the host ends what it asked for.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have ended before; then nobody sends the signal any more.
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    if parent.map(u64::from) != Some(host) {
+        return Err(rustix::io::Errno::SRCH);
+    }
     let limit = |resource, current, maximum| {
         rustix::process::setrlimit(resource, Rlimit { current: Some(current), maximum: Some(maximum) })
     };
@@ -281,6 +294,7 @@ mod tests {
         for (script, code, words) in [
             ("echo it is bad >&2; exit 1", ErrorCode::InvalidComponent, "it is bad"),
             ("kill -XCPU $$", ErrorCode::CompileLimit, "300 s of processor time"),
+            ("kill -KILL $$", ErrorCode::CompileLimit, "killed by the system"),
             ("kill -XFSZ $$", ErrorCode::CompileLimit, "bytes of code"),
             ("echo memory allocation of 9 bytes failed >&2; kill -ABRT $$", ErrorCode::CompileLimit, "of memory"),
             ("kill -SEGV $$", ErrorCode::InvalidComponent, "crashed"),

@@ -37,6 +37,17 @@ async fn others_are_served(client: &Client, neighbour: InstanceId) {
     }
 }
 
+/// Its parent is asked to be this one; a host that ended before the compiler began would never end it.
+#[tokio::test]
+async fn a_compiler_that_its_host_did_not_outlive_ends_at_once() {
+    let cli = podium_it::Cli::new(&podium_it::Data::new());
+    for arguments in [["compile-component", "300", "1"].as_slice(), &["compile-component", "300"]] {
+        let ended = cli.run(arguments).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        assert!(!ended.stderr.is_empty(), "{ended:?}");
+    }
+}
+
 async fn deployed_types(client: &Client) -> Vec<String> {
     let page: DeploymentPage = client.get("/api/v1/deployments").await.with(200);
     page.deployments.iter().map(|deployment| deployment.agent_type.to_string()).collect()
