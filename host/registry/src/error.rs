@@ -62,6 +62,14 @@ pub enum RegistryError {
         /// Why.
         source: serde_json::Error,
     },
+    /// A record could be written, but not read again.
+    #[error("the manifest and description of {deployment} cannot be stored: {reason}")]
+    UnreadableRecord {
+        /// Whose.
+        deployment: DeploymentId,
+        /// What is too much of it.
+        reason: String,
+    },
     /// The system refused.
     #[error("cannot use {path}")]
     Io {
@@ -89,7 +97,9 @@ impl RegistryError {
             Self::NotAComponent => ErrorCode::NotAComponent,
             Self::CoreModule => ErrorCode::CoreModule,
             Self::InvalidComponent(_) | Self::Truncated => ErrorCode::InvalidComponent,
-            Self::InvalidManifest(_) | Self::ManyManifests => ErrorCode::InvalidManifest,
+            Self::InvalidManifest(_) | Self::ManyManifests | Self::UnreadableRecord { .. } => {
+                ErrorCode::InvalidManifest
+            }
             Self::VersionExists(_) => ErrorCode::VersionExists,
             Self::NotFound(_) => ErrorCode::DeploymentNotFound,
             Self::Damaged { .. } => ErrorCode::DeploymentDamaged,

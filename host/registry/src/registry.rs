@@ -21,7 +21,7 @@ const STAGING: &str = ".staging";
 /// The record beside a component.
 const RECORD: &str = "deployment.json";
 
-/// Most bytes of a record: a manifest and a description, each at most 256 KiB, with room for both as pretty JSON.
+/// Most bytes of a record: a manifest and a description, each at most 256 KiB, with room for how JSON writes them.
 const RECORD_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Deployments in a folder. One registry at a time has it: the data folder's lock sees to that.
@@ -70,9 +70,7 @@ impl Registry {
         if !fits || deployment.deployment_id != id {
             return Err(RegistryError::WrongRecord(deployment.deployment_id));
         }
-        let record = serde_json::to_vec_pretty(&deployment)
-            .map_err(|source| RegistryError::Record { deployment: id.clone(), source })?;
-
+        let record = readable(&deployment)?;
         let name = self.staging_name();
         let published = self.publish_as(&name, upload, deployment, &record);
         // After a success the folder has moved away and there is nothing to remove.
@@ -252,6 +250,21 @@ impl Registry {
 
 fn component_name(agent_type: &AgentType, version: &AgentVersion) -> String {
     format!("{agent_type}-{version}.wasm")
+}
+
+/// A deployment as it is stored. What could not be read back is no deployment: it would be there, and lost.
+fn readable(deployment: &Deployment) -> Result<Vec<u8>, RegistryError> {
+    let deployment_id = || deployment.deployment_id.clone();
+    let record = serde_json::to_vec(deployment)
+        .map_err(|source| RegistryError::Record { deployment: deployment_id(), source })?;
+    if !u64::try_from(record.len()).is_ok_and(|size| size <= RECORD_BYTES_MAX) {
+        let reason = format!("they have {} bytes as JSON, more than {RECORD_BYTES_MAX}", record.len());
+        return Err(RegistryError::UnreadableRecord { deployment: deployment_id(), reason });
+    }
+    match serde_json::from_slice::<Deployment>(&record) {
+        Ok(_) => Ok(record),
+        Err(error) => Err(RegistryError::UnreadableRecord { deployment: deployment_id(), reason: error.to_string() }),
+    }
 }
 
 /// The digest of a component: the SHA-256 of its bytes.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use podium_wire::ErrorCode;
 use podium_wire::manifest::Manifest;
 use podium_wire::rest::Description;
+use serde_json::{Map, Value};
 
 use super::*;
 use crate::testing::{component, manifest_json};
@@ -262,4 +263,30 @@ fn what_a_crash_left_is_removed_and_an_empty_version_folder_does_not_block() {
     let upload = upload(&registry, &component_of("one"));
     let record = describe("a", "1.0.0", &upload);
     assert!(registry.publish(upload, record).expect("published").created);
+}
+
+#[test]
+fn what_could_not_be_read_back_is_not_published() {
+    let fixture = Fixture::new();
+    let publish = |version: &str, change: &dyn Fn(&mut Deployment)| {
+        let upload = fixture.upload(&component_of(version));
+        let mut deployment = describe("a", version, &upload);
+        change(&mut deployment);
+        fixture.registry.publish(upload, deployment).map(|published| published.deployment)
+    };
+    let nested = |depth: usize, innermost: Value| (0..depth).fold(innermost, |inner, _| Value::Array(vec![inner]));
+    // Many small things within much nesting: little JSON, but not when each stands on a line of its own.
+    let many = nested(40, Value::Array(vec![Value::from(7); 60_000]));
+    let config = |value: Value| Some(Map::from_iter([("key".to_owned(), value)]));
+    let stored = publish("1.0.0", &|deployment| deployment.manifest.config = config(many.clone())).expect("published");
+    assert_eq!(fixture.registry.get(&stored.deployment_id).expect("reads"), stored);
+    // Deeper than the reader goes, and larger than it takes.
+    let deep = nested(126, Value::Null);
+    let large = Value::String("a".repeat(5 * 1024 * 1024));
+    for value in [deep, large] {
+        let refused = publish("2.0.0", &|deployment| deployment.description.config_schema = Some(value.clone()));
+        assert_eq!(refused.expect_err("refused").code(), ErrorCode::InvalidManifest);
+        assert_eq!((fixture.found("a:2.0.0"), fixture.staged()), (Err(ErrorCode::DeploymentNotFound), 0));
+    }
+    assert_eq!(fixture.registry.list().expect("lists"), [stored]);
 }
