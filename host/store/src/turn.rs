@@ -94,9 +94,7 @@ impl Open {
         if select.query_row([turn], |row| row.get(0))? {
             drop(select);
             self.messages.transaction_at(Synchronous::Normal, |connection| {
-                connection
-                    .prepare_cached("UPDATE turns SET status = 'dropped' WHERE turn = ?1")?
-                    .execute([turn])?;
+                connection.prepare_cached("UPDATE turns SET status = 'dropped' WHERE turn = ?1")?.execute([turn])?;
                 Ok::<_, StoreError>(())
             })?;
         }

@@ -84,11 +84,7 @@ pub(super) fn changed(revision: u64, at: u64) -> NewUpdate {
 
 impl Owner {
     /// Queues a change; the reply comes with its cut.
-    pub(super) async fn set_config(
-        &mut self,
-        wanted: WantedConfig,
-        reply: Reply<ConfigDocument>,
-    ) {
+    pub(super) async fn set_config(&mut self, wanted: WantedConfig, reply: Reply<ConfigDocument>) {
         let config = wanted.config.clone();
         match self.queue_config(wanted).await {
             Ok(outcome) => {
@@ -108,10 +104,7 @@ impl Owner {
         }
     }
 
-    async fn queue_config(
-        &mut self,
-        wanted: WantedConfig,
-    ) -> Result<oneshot::Receiver<Outcome>, Error> {
+    async fn queue_config(&mut self, wanted: WantedConfig) -> Result<oneshot::Receiver<Outcome>, Error> {
         let WantedConfig { config, if_revision, now: hurries, sender } = wanted;
         if self.stopping {
             return Err(Error::Stopping);

@@ -4,7 +4,7 @@
 //! Plain traps, endless loops, floods and the limits of time are in `turn_outcomes.rs`; uploads that are no agent in
 //! `bad_uploads.rs`. Timings are the benchmark's: here things answer, or the harness loses its patience.
 
-use podium_it::{Client, Host, Neighbour, agents, component, root};
+use podium_it::{Client, Host, Neighbour, agents, component, eventually, root};
 use podium_wire::rest::{InstanceStatus, MessageOutcome};
 use podium_wire::{ErrorCode, InstanceId};
 use serde_json::{Value, json};
@@ -324,6 +324,12 @@ async fn tasks_that_outlive_their_answer() {
     assert_eq!(abuse.answers("outlive-spinning").await, "outlived");
     let info = abuse.client.info(abuse.id).await;
     assert_eq!(info.status, InstanceStatus::Resting);
+    // And no guest lives on with its task.
+    eventually("no guest", async || {
+        let figures = abuse.client.get("/metrics").await.text();
+        figures.lines().any(|line| line == "podium_guests 0").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
