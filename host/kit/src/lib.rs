@@ -1,6 +1,6 @@
 //! podium-kit: what every server part takes from the outside world, behind one small door.
 //!
-//! Owns the clock, randomness, spawning, threads that may block, listening, descriptors, shutdown, log and traces, the data folder
+//! Owns the clock, randomness, spawning, threads that may block, listening, descriptors, the machine's bounds, shutdown, log and traces, the data folder
 //! and the HTTP form of an error. Elsewhere the std and tokio ones are banned (clippy.toml), so that a fleet can be run in a
 //! simulation. Must never know of agents.
 
@@ -9,6 +9,7 @@ pub mod data;
 pub mod descriptors;
 pub mod http;
 pub mod listen;
+pub mod machine;
 pub mod otlp;
 pub mod process;
 pub mod random;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use podium_coordinator::room;
 use podium_kit::descriptors::Budget;
+use podium_kit::machine::{self, Groups, Memory};
 use podium_wire::ErrorCode;
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 use rustix::process::{Resource, getrlimit};
@@ -27,6 +28,9 @@ const MEMORY_PER_AGENT: u64 = 160 * 1024;
 
 /// Threads of a host: as many as block at once, tokio's own, and those that tidy.
 const THREADS_WANTED: u64 = 256;
+
+/// Processors, in thousandths: with less than one of its own, connections wait for guests that compute.
+const MILLI_PROCESSORS_WANTED: u64 = 1000;
 
 /// Free bytes below which a data folder is soon full.
 const FREE_WANTED: u64 = 1024 * 1024 * 1024;
@@ -75,13 +79,15 @@ struct Report<'a> {
 
 impl Doctor {
     pub(crate) fn run(self, context: Context<'_>) -> Result<(), Failure> {
+        let groups = Groups::own();
         let mut checks = toolchain()?;
         checks.push(data_folder(&context));
         checks.push(descriptors());
         checks.extend(mappings());
         checks.push(address_space());
-        checks.extend(memory());
-        checks.push(threads());
+        checks.extend(memory_of(machine::memory(), groups.memory()));
+        checks.push(threads_of(getrlimit(Resource::Nproc).current, groups.threads()));
+        checks.push(processors(&groups));
         if context.output.is_json() {
             context.output.json(&Report { checks: &checks })?;
         } else {
@@ -235,46 +241,69 @@ fn address_space_of(limit: Option<u64>) -> Check {
             "ulimit -v unlimited",
         ),
         Some(limit) => Check::ok(NAME, format!("have {}", size(limit))),
-        None => Check::ok(NAME, "no limit"),
+        None => Check::ok(NAME, format!("no limit; {} are set aside, not used", size(ADDRESS_SPACE_WANTED))),
     }
 }
 
-/// Memory bounds the agents in a turn once nothing else does.
-fn memory() -> Option<Check> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(memory_of(kib.saturating_mul(1024)))
-}
-
-fn memory_of(available: u64) -> Check {
+/// Memory bounds the agents in a turn once nothing else does: the machine's, or what the control group leaves of it.
+fn memory_of(machine: Option<Memory>, group: Option<Memory>) -> Option<Check> {
     const NAME: &str = "memory";
+    let available = machine.into_iter().chain(group).map(|memory| memory.available).min()?;
     let wanted = MEMORY_PER_AGENT * AGENTS_WANTED as u64;
     let fit = available / MEMORY_PER_AGENT;
-    let detail = format!("have {} available: {fit} small agents waiting in a turn with a client", size(available));
+    let bound = group.map(|group| format!(" of this container's {} (memory.max)", size(group.total)));
+    let bound = bound.unwrap_or_default();
+    let detail =
+        format!("have {} available{bound}: {fit} small agents waiting in a turn with a client", size(available));
     if available >= wanted {
-        return Check::ok(NAME, detail);
+        return Some(Check::ok(NAME, detail));
     }
     let detail = format!("{detail}; {} are needed for {AGENTS_WANTED}", size(wanted));
-    Check::not_ok(NAME, Verdict::Advice, detail, "free -h")
+    let mend = if group.is_some_and(|group| group.available == available) {
+        "raise the memory limit of this container".to_owned()
+    } else {
+        "free -h".to_owned()
+    };
+    Some(Check::not_ok(NAME, Verdict::Advice, detail, mend))
 }
 
-fn threads() -> Check {
-    threads_of(getrlimit(Resource::Nproc).current)
-}
-
-fn threads_of(limit: Option<u64>) -> Check {
+/// The user's limit and the container's: the lower one counts.
+fn threads_of(user: Option<u64>, group: Option<u64>) -> Check {
     const NAME: &str = "threads";
-    match limit {
-        Some(limit) if limit < THREADS_WANTED => Check::not_ok(
-            NAME,
-            Verdict::Advice,
-            format!("have {limit} for all of this user's processes; a host needs up to {THREADS_WANTED}"),
-            format!("ulimit -u {}", THREADS_WANTED * 4),
-        ),
-        Some(limit) => Check::ok(NAME, format!("have {limit}; a host needs up to {THREADS_WANTED}")),
-        None => Check::ok(NAME, "no limit"),
+    let needed = format!("a host needs up to {THREADS_WANTED}");
+    let (limit, whose, mend) = match (user, group) {
+        (None, None) => return Check::ok(NAME, format!("no limit; {needed}")),
+        (user, Some(group)) if user.is_none_or(|user| group <= user) => {
+            (group, "all of this container (pids.max)", "raise the limit of processes of this container".to_owned())
+        }
+        (user, _) => {
+            let user = user.unwrap_or(u64::MAX);
+            (user, "all of this user's processes", format!("ulimit -u {}", THREADS_WANTED * 4))
+        }
+    };
+    let detail = format!("have {} for {whose}; {needed}", count(limit));
+    if limit < THREADS_WANTED { Check::not_ok(NAME, Verdict::Advice, detail, mend) } else { Check::ok(NAME, detail) }
+}
+
+/// Cores, and what the control group leaves of them.
+fn processors(groups: &Groups) -> Check {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    processors_of(cores, groups.milli_processors())
+}
+
+fn processors_of(cores: usize, milli: Option<u64>) -> Check {
+    const NAME: &str = "processors";
+    let Some(milli) = milli else { return Check::ok(NAME, format!("have {cores}")) };
+    let detail = format!(
+        "have {cores}, and the time of {}.{:02} of them (cpu.max of this container)",
+        milli / 1000,
+        milli % 1000 / 10
+    );
+    if milli >= MILLI_PROCESSORS_WANTED {
+        return Check::ok(NAME, detail);
     }
+    let detail = format!("{detail}; agents that compute make others wait");
+    Check::not_ok(NAME, Verdict::Advice, detail, "raise the processor limit of this container")
 }
 
 /// A number, or that there is no bound.
@@ -323,8 +352,36 @@ mod tests {
         assert!(descriptors_of(u64::MAX).detail.starts_with("have no limit"));
         assert_eq!(address_space_of(None).result, Verdict::Ok);
         assert_eq!(address_space_of(Some(1 << 34)).result, Verdict::Missing);
-        assert_eq!((memory_of(1 << 34).result, memory_of(1 << 30).result), (Verdict::Ok, Verdict::Advice));
-        assert_eq!((threads_of(None).result, threads_of(Some(100)).result), (Verdict::Ok, Verdict::Advice));
+    }
+
+    #[test]
+    fn a_container_s_bounds_are_named_and_the_tighter_one_counts() {
+        let memory = |available: u64| Some(Memory { total: 1 << 35, available });
+        let of = |machine, group| memory_of(machine, group).expect("a check");
+        assert_eq!(
+            (of(memory(1 << 34), None).result, of(memory(1 << 30), None).mend),
+            (Verdict::Ok, vec!["free -h".to_owned()])
+        );
+        let held = of(memory(1 << 34), Some(Memory { total: 1 << 31, available: 1 << 30 }));
+        assert!(
+            held.detail.starts_with("have 1.00 GiB available of this container's 2.00 GiB (memory.max): 6553 small"),
+            "{held:?}"
+        );
+        assert_eq!((held.result, held.mend[0].contains("container")), (Verdict::Advice, true));
+        // There may be more left of the container's share than of the machine.
+        assert_eq!(of(memory(1 << 30), memory(1 << 34)).mend, ["free -h"]);
+        assert!(memory_of(None, None).is_none());
+
+        assert_eq!((threads_of(None, None).result, threads_of(Some(100), None).result), (Verdict::Ok, Verdict::Advice));
+        let held = threads_of(Some(4096), Some(100));
+        assert!(held.detail.starts_with("have 100 for all of this container (pids.max)"), "{held:?}");
+        assert!(threads_of(Some(100), Some(4096)).mend[0].starts_with("ulimit -u"));
+        assert!(threads_of(None, Some(4096)).detail.contains("pids.max"));
+
+        assert_eq!(processors_of(2, None).detail, "have 2");
+        let held = processors_of(8, Some(1250));
+        assert_eq!((held.result, held.detail.contains("1.25")), (Verdict::Ok, true));
+        assert_eq!(processors_of(8, Some(999)).result, Verdict::Advice);
     }
 
     #[test]

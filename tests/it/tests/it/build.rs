@@ -118,7 +118,16 @@ async fn the_doctor_says_what_is_there_and_what_is_missing() {
     let well = builder(&data).run(&["doctor"]).await;
     assert_eq!(well.code, 0, "{well:?}");
     let json = builder(&data).run(&["doctor", "--json"]).await.json();
-    assert!(json.is_object() || json.is_array(), "{json}");
+    let checks = json["checks"].as_array().expect("checks");
+    let names: Vec<&str> = checks.iter().map(|check| check["name"].as_str().expect("a name")).collect();
+    let bounds = ["descriptors", "memory mappings", "address space", "memory", "threads", "processors"];
+    assert_eq!(names, [["build", "data folder"].as_slice(), &bounds].concat());
+    for check in checks {
+        let (name, detail) = (check["name"].as_str().expect("a name"), check["detail"].as_str().expect("a detail"));
+        assert!(["ok", "advice"].contains(&check["result"].as_str().expect("a result")), "{check}");
+        assert!(!bounds.contains(&name) || detail.contains(|letter: char| letter.is_ascii_digit()), "{check}");
+        assert!(check["result"] == "ok" || !check["mend"][0].as_str().expect("a step").is_empty(), "{check}");
+    }
     let nothing = data.scratch().join("no-programs");
     std::fs::create_dir_all(&nothing).expect("a folder");
     let ill = Cli::new(&data).env("PATH", nothing).env("PODIUM_WASM_TOOLCHAIN", "rustup").run(&["doctor"]).await;
