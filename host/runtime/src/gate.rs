@@ -324,6 +324,24 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_lies_in_its_cell_until_it_is_read_or_its_reader_is_dropped() {
+        let gate = Gate::default();
+        let brought = Arc::new(());
+        let released = || {
+            let held = Arc::clone(&brought);
+            let answer = gate.wait(Waits::ForHost, 0, async move { held });
+            arrive(&gate).pop().flatten().expect("arrived").deliver();
+            answer
+        };
+        let (read, dropped) = (released(), released());
+        assert_eq!(Arc::strong_count(&brought), 3);
+        assert!(read.now_or_never().is_some());
+        assert_eq!(Arc::strong_count(&brought), 2);
+        drop(dropped);
+        assert_eq!(Arc::strong_count(&brought), 1);
+    }
+
+    #[test]
     fn a_dropped_reader_cancels_its_effect_and_is_not_waited_for() {
         let gate = Gate::default();
         let never = gate.wait(Waits::ForOutside, 0, std::future::pending::<()>());
