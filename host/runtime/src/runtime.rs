@@ -39,7 +39,7 @@ use crate::meter::{Meter, Ticker};
 use crate::room;
 use crate::steer::{Hook, Steers};
 use crate::stop::{StopSignal, stop_pair};
-use crate::warm::{Living, Place, Pool, Seat, WarmBudget};
+use crate::warm::{Living, Place, Pool, Pressure, Seat, WarmBudget};
 
 /// Processor time of `describe`: it only says what is known when the agent is built.
 const DESCRIBE_CPU: Duration = Duration::from_secs(2);
@@ -187,7 +187,7 @@ impl Runtime {
         let ticker = Ticker::start(&engine).map_err(StartError::Ticker)?;
         let loader = Loader::new(&engine, &config.code_cache, &config.random, config.compiler)?;
         let nowhere = Nowhere::new(&config.code_cache).map_err(StartError::Nowhere)?;
-        let guests = Arc::new(Pool::new(config.warm, places));
+        let guests = Arc::new(Pool::new(config.warm, places, Pressure::new(config.clock.clone())));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let polls = Semaphore::new(cores.saturating_mul(POLLS_PER_CORE));
         let (clock, files) = (config.clock, config.files);

@@ -3,6 +3,7 @@
 //! Owns the room for guests and the seats. A guest belongs to one seat, and a seat to one instance: nobody else ever gets it.
 //! Must never let a turn wait for room that a resting guest takes.
 
+mod pressure;
 mod shelf;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use crate::guest::{self, GuestParts, GuestState};
 use crate::host::stdio::Stdio;
 use crate::load::Agent;
 
+pub(crate) use pressure::Pressure;
 use shelf::{Kept, Shelf};
 pub use shelf::{WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WarmBudget};
 
@@ -61,6 +63,7 @@ pub(crate) struct Pool<G = Box<Living>> {
     /// Held once more by each guest that has room.
     counted: Arc<()>,
     inner: Mutex<Inner<G>>,
+    pressure: Pressure,
 }
 
 impl<G> std::fmt::Debug for Pool<G> {
@@ -70,9 +73,9 @@ impl<G> std::fmt::Debug for Pool<G> {
 }
 
 impl<G> Pool<G> {
-    pub(crate) fn new(budget: WarmBudget, places: usize) -> Self {
+    pub(crate) fn new(budget: WarmBudget, places: usize, pressure: Pressure) -> Self {
         let inner = Inner { shelf: Shelf::new(budget), seats: HashMap::new(), last_seat: 0 };
-        Self { places: Arc::new(Semaphore::new(places)), counted: Arc::new(()), inner: Mutex::new(inner) }
+        Self { places: Arc::new(Semaphore::new(places)), counted: Arc::new(()), inner: Mutex::new(inner), pressure }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<G>> {
@@ -136,6 +139,13 @@ impl<G> Pool<G> {
         }
         let kept = inner.shelf.keep(seat, digest, bytes, guest);
         finish(inner, kept);
+    }
+
+    /// Drops all that rest, without their last hooks: memory is short now.
+    fn clear(&self) {
+        let all = self.lock().shelf.take_all();
+        // Outside the lock: giving memory back takes its time.
+        drop(all);
     }
 
     /// Lets a claimed guest rest again.
@@ -251,6 +261,10 @@ pub(crate) struct Place {
 impl Place {
     /// Lets a guest rest that has answered and has nothing left to do.
     pub(crate) fn keep(self, mut guest: Box<Living>) {
+        if self.pool.pressure.is_on() {
+            drop(guest);
+            return self.pool.clear();
+        }
         guest.store.data_mut().rest();
         let (digest, bytes) = (guest.digest, guest.store.data().memory_used());
         self.pool.keep(self.seat, digest, bytes, guest);
@@ -265,7 +279,7 @@ mod tests {
 
     /// So many places, and guests that are nothing but their room.
     fn pool(places: usize) -> Pool<Room> {
-        Pool::new(WarmBudget::default(), places)
+        Pool::new(WarmBudget::default(), places, Pressure::new(podium_kit::Clock::manual(0)))
     }
 
     fn rest(pool: &Pool<Room>, seat: u64, guest: Room) {
@@ -290,6 +304,24 @@ mod tests {
         assert_eq!(pool.len(), 1, "nobody waits any more");
     }
 
+    #[tokio::test]
+    async fn where_memory_is_short_nobody_rests() {
+        let pool = pool(3);
+        let mut seats = Vec::new();
+        for _ in 0..3 {
+            let (seat, leave) = pool.open();
+            let guest = pool.room(1).await;
+            rest(&pool, seat, guest);
+            seats.push((seat, leave));
+        }
+        pool.clear();
+        assert_eq!((pool.len(), pool.guests()), (0, 0));
+        // It is no end of resting.
+        let guest = pool.room(1).await;
+        rest(&pool, seats[0].0, guest);
+        assert_eq!((pool.len(), pool.guests()), (1, 1));
+    }
+
     /// A guest whose room somebody else takes the moment it is free.
     struct Prey {
         room: Option<Room>,
@@ -309,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_whose_room_another_one_takes_makes_room_again() {
-        let pool: Pool<Prey> = Pool::new(WarmBudget::default(), 2);
+        let pool: Pool<Prey> = Pool::new(WarmBudget::default(), 2, Pressure::new(podium_kit::Clock::manual(0)));
         let thief = Arc::default();
         for _ in 0..2 {
             let (seat, _leave) = pool.open();

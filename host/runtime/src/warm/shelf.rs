@@ -167,6 +167,12 @@ impl<G> Shelf<G> {
         self.take(oldest)
     }
 
+    /// All that rest.
+    pub(super) fn take_all(&mut self) -> Vec<G> {
+        self.bytes = 0;
+        std::iter::from_fn(|| self.resting.pop_lru()).map(|(_, resting)| resting.guest).collect()
+    }
+
     /// Somebody begins to wait for room: from here on nobody comes to rest.
     pub(super) fn begin_wait(&mut self) {
         self.waiting += 1;
@@ -231,6 +237,7 @@ mod tests {
                 match step {
                     0 | 1 => drop(shelf.keep(seat, digest(0), size, ())),
                     2 => drop(shelf.take(seat)),
+                    3 if seat == 11 => drop(shelf.take_all()),
                     _ => {
                         shelf.claim(seat, &digest(0));
                         let released = size % 2 == 0 && shelf.release(seat).is_some();

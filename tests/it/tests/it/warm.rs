@@ -373,6 +373,28 @@ async fn over_the_budget_the_one_longest_at_rest_is_told_and_dropped() {
 }
 
 #[tokio::test]
+async fn over_the_budget_of_memory_the_one_longest_at_rest_is_told_and_dropped() {
+    let host = Host::start_with(&["--warm-memory", "72"], &[]).await;
+    let client = host.client();
+    let (first, second) = (keeper(&client, json!({})).await, keeper(&client, json!({})).await);
+    // Each fits, and both together do not; they are not so far over it that one goes untold.
+    assert_eq!(client.reply(first, "grow 40").await, "1");
+    assert_eq!(client.reply(first, "count").await, "2", "it alone is within the budget");
+    assert_eq!(client.reply(second, "grow 40").await, "1");
+    let told = async || {
+        let state = client.state(first).await.state;
+        state["shut_down"].as_str().filter(|said| said.starts_with("pressure")).map(str::to_owned)
+    };
+    assert_eq!(eventually("the first one to be told", told).await, "pressure after 2");
+    eventually("one warm guest", async || (figure(&client, "podium_warm_guests").await == 1).then_some(())).await;
+    assert_eq!(client.reply(second, "count").await, "2", "the other one stays");
+    // Small ones have room beside it.
+    assert_eq!(client.reply(first, "count").await, "1");
+    assert_eq!(client.reply(first, "count").await, "2");
+    assert_eq!(client.reply(second, "count").await, "3");
+}
+
+#[tokio::test]
 async fn instances_never_share_a_guest() {
     let host = Host::start_with(&["--warm-guests", "3"], &[]).await;
     let client = host.client();
