@@ -90,6 +90,17 @@ pub fn other_bytes(bytes: &[u8]) -> Vec<u8> {
     with_section(bytes.to_vec(), "story", b"other bytes")
 }
 
+/// The component with these bytes in place of those, which must be in it, as often as they are.
+pub fn replaced(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len(), "what follows would move");
+    let places: Vec<usize> = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty(), "the component does not say `{}`", String::from_utf8_lossy(from));
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}
+
 /// A component from its text form.
 pub fn from_text(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("a story's component is well formed")

@@ -240,7 +240,6 @@ async fn ways_out_of_the_workspace() {
     }
     assert_eq!(beside(), before);
     assert_eq!(std::fs::read_to_string(&secret).expect("still there"), "a secret");
-    abuse.neighbour.is_served().await;
     assert_eq!(abuse.client.reply(abuse.id, "read mine").await, "done \"text\"");
 }
 
@@ -262,6 +261,7 @@ async fn hostile_names() {
     let output = cli.run(&["files", "ls", &abuse.id.to_string()]).await;
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(!output.stdout.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{:?}", output.stdout);
+    abuse.neighbour.is_served().await;
 }
 
 #[tokio::test]
@@ -421,6 +421,71 @@ async fn a_start_function_that_loops() {
     let answer = Neighbour::of(&client).await.meanwhile(client.deploy(hostile("start"), None, None)).await;
     answer.refused(ErrorCode::DescribeFailed);
     client.create(&json!({"deployment_id": "hostile-start"})).await.refused(ErrorCode::DeploymentNotFound);
+}
+
+/// The agent that does this in `describe`.
+fn described(order: &str) -> Vec<u8> {
+    component::replaced(hostile("describer"), b"describe nothing", format!("{order:<16}").as_bytes())
+}
+
+#[tokio::test]
+async fn describe_has_neither_turn_nor_files() {
+    let host = Host::start().await;
+    let client = host.client();
+    let neighbour = Neighbour::of(&client).await;
+    for (order, call) in [
+        ("describe state", "state.get"),
+        ("describe patch", "state.apply"),
+        ("describe config", "config.get"),
+        ("describe say", "updates.emit"),
+    ] {
+        let answer = neighbour.meanwhile(client.deploy(described(order), None, None)).await;
+        let error = answer.refused(ErrorCode::DescribeFailed);
+        let said = format!("`describe` may not call `{call}`: it has no turn");
+        assert!(error.message.contains(&said), "{order}: {error:?}");
+    }
+    client.deploy(described("describe spin"), None, None).await.refused(ErrorCode::DescribeFailed);
+    // There is no folder to open: it is told so, and may still describe itself.
+    for (order, version) in [("describe read", "1.0.0"), ("describe write", "1.0.1")] {
+        let deployed: Deployed = client.deploy(described(order), None, Some(version)).await.with(201);
+        let described = deployed.deployment.description.config_default.expect("a configuration");
+        assert!(described["said"].as_str().is_some_and(|said| said.starts_with("refused: ")), "{order}: {described:?}");
+    }
+    let id = client.instance("hostile-describer").await;
+    assert_eq!(client.reply(id, "hello").await, "hello");
+    assert!(client.files(id).await.files.is_empty());
+}
+
+#[tokio::test]
+async fn describe_is_called_once() {
+    let host = Host::start().await;
+    let deployed: Deployed = host.client().deploy(described("describe nothing"), None, None).await.with(201);
+    assert_eq!(deployed.deployment.description.config_default.expect("a configuration")["said"], "nothing");
+    let folder = format!("deployments/hostile-describer/{}", deployed.deployment.version);
+    let data = host.kill();
+    // What it said is kept beside the component. Were it asked again, it would say again what it said.
+    let mut kept = 0;
+    for entry in std::fs::read_dir(data.path().join(folder)).expect("a deployment").flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        if text.contains("\"nothing\"") {
+            std::fs::write(entry.path(), text.replace("\"nothing\"", "\"kept\"")).expect("written");
+            kept += 1;
+        }
+    }
+    assert_eq!(kept, 1, "one file keeps it");
+    for keeps_code in [true, false] {
+        if !keeps_code {
+            std::fs::remove_dir_all(data.path().join("cache")).expect("the cache goes");
+        }
+        let host = Host::start_on(&data).await;
+        let client = host.client();
+        let shown: Deployment = client.get("/api/v1/deployments/hostile-describer").await.with(200);
+        assert_eq!(shown.description.config_default.expect("a configuration")["said"], "kept");
+        let id = client.instance("hostile-describer").await;
+        assert_eq!(client.config(id).await.config["said"], "kept");
+        assert_eq!(client.reply(id, "hello").await, "hello");
+        host.kill();
+    }
 }
 
 #[tokio::test]
