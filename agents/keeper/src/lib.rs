@@ -41,6 +41,8 @@ struct Settings {
     defers: bool,
     /// What `on_shutdown` does: `error`, `trap`, `never`, or else its work.
     shutdown: String,
+    /// What `on_idle` does before it answers: `never`, or else nothing.
+    idle: String,
     /// `on_init` refuses the instance.
     refuses: bool,
 }
@@ -118,6 +120,9 @@ impl Agent for Keeper {
 
     async fn on_idle(cx: &mut Ctx<Self>) -> bool {
         cx.state.asked += 1;
+        if cx.config.idle == "never" && cx.sleep(Duration::MAX).await.is_err() {
+            return true;
+        }
         !cx.config.defers
     }
 
