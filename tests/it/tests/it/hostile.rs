@@ -5,7 +5,7 @@
 //! `bad_uploads.rs`. Timings are the benchmark's: here things answer, or the harness loses its patience.
 
 use podium_it::{Client, Host, Neighbour, agents, component, eventually, root};
-use podium_wire::rest::{InstanceStatus, MessageOutcome};
+use podium_wire::rest::{Deployed, Deployment, InstanceStatus, MessageOutcome};
 use podium_wire::{ErrorCode, InstanceId};
 use serde_json::{Value, json};
 
