@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 
 use podium_sdk::prelude::*;
+use wasip2::cli::stdout;
 use wasip2::filesystem::preopens;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 
@@ -51,6 +52,24 @@ impl Agent for Files {
                 loop {
                     open.push(file.read_via_stream(0).map_err(failed)?);
                 }
+            }
+            // Each kind of stream, dropped before anything is read of it, or before what was written is out.
+            "drop-streams" => {
+                let one = open_file(&root, "one", OpenFlags::CREATE).map_err(failed)?;
+                let two = open_file(&root, "two", OpenFlags::CREATE).map_err(failed)?;
+                for _ in 0..rest.parse::<u64>()? {
+                    drop(one.read_via_stream(0).map_err(failed)?);
+                    drop(root.read_directory().map_err(failed)?);
+                    let stream = two.write_via_stream(0).map_err(failed)?;
+                    if stream.check_write().is_ok_and(|allowed| allowed > 0) {
+                        let _ = stream.write(b"x");
+                    }
+                    // A stream goes before what says that it is ready.
+                    let ready = stream.subscribe();
+                    drop((ready, stream));
+                    drop(stdout::get_stdout());
+                }
+                cx.reply("dropped")
             }
             "preopens" => {
                 let mut open = Vec::new();

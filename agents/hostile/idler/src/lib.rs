@@ -2,6 +2,8 @@
 //!
 //! Each command is one abuse, claimed by a story in tests/it/tests/it/hostile.rs. Must never do anything useful.
 
+mod streams;
+
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -89,6 +91,14 @@ impl Agent for Idler {
                 let held: Vec<_> = (0..rest.parse::<u64>()?).map(|_| messages::history(None, 1)).collect();
                 cx.reply(held.len().to_string())
             }
+            // Streams of the host's and of its own, each way, dropped before anything is read of them, or kept.
+            "drop-streams" => {
+                streams::drop_unread(rest.parse()?);
+                cx.reply("dropped")
+            }
+            "hoard-streams" => match streams::hoard_own() {},
+            "hoard-inputs" => match streams::hoard_inputs() {},
+            "hoard-outputs" => match streams::hoard_outputs() {},
             "say" => cx.reply("x".repeat(rest.parse()?)),
             // Asks for one page of the history again and again, and reads none before the last one has come.
             "hoard-history" => {

@@ -51,6 +51,33 @@ async fn a_turn_from_accept_to_outcome() {
 }
 
 #[tokio::test]
+async fn a_page_of_the_history_ends_at_its_bytes_and_one_larger_message_comes_alone() {
+    let folder = folder();
+    let store = open(folder.path());
+    let instance = created(&store, 1).await;
+    instance.accept(row("m1", "\"hi\"", Some(start(1, 1)))).await.expect("accepted");
+    let said = |bytes: usize| (Role::Assistant, "x".repeat(bytes));
+    let cut = CutRequest {
+        messages: vec![(Role::User, "hi".into()), said(10), said(500), said(10), said(10)],
+        updates: vec![stream_end(4, "hello")],
+        ..request(1, Some(1), Some(1))
+    };
+    instance.cut(cut).await.expect("cut");
+    let mut pages = Vec::new();
+    let mut before = None;
+    loop {
+        let query = HistoryQuery::Before { before, limit: 10, bytes: 20 };
+        let page = instance.history(query).await.expect("reads");
+        pages.push(page.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>());
+        before = page.entries.first().map(|first| first.seq);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(pages, [vec![4, 5], vec![3], vec![1, 2]]);
+}
+
+#[tokio::test]
 async fn failed_attempts_are_counted_parked_and_retried() {
     let folder = folder();
     let store = open(folder.path());

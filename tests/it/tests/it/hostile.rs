@@ -176,6 +176,25 @@ async fn open_files_without_end() {
     }
 }
 
+#[tokio::test]
+async fn streams_dropped_unread() {
+    // Far more than it may hold at once: what is dropped counts no more.
+    let abuse = Abuse::new("files", &json!({"open_handles": 40})).await;
+    assert_eq!(abuse.answers("drop-streams 5000").await, "dropped");
+    assert_eq!(abuse.answers("drop-streams 5000").await, "dropped");
+    // Those of the component model, and what a guest gets that keeps them.
+    let abuse = Abuse::new("idler", &json!({})).await;
+    abuse.answers("drop-streams 1").await;
+    let before = most_memory(&abuse.host);
+    assert_eq!(abuse.answers("drop-streams 30000").await, "dropped");
+    for hoard in ["hoard-streams", "hoard-inputs", "hoard-outputs"] {
+        let said = abuse.ends(hoard, ErrorCode::TableLimit).await;
+        assert!(said.contains("more than its 10000 host resources"), "{hoard}: {said}");
+    }
+    let after = most_memory(&abuse.host);
+    assert!(after < before + (256 << 20), "the host grew from {before} to {after} bytes");
+}
+
 /// Every way out of the workspace, each against a secret that lies just outside.
 #[tokio::test]
 async fn ways_out_of_the_workspace() {
