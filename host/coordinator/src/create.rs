@@ -34,6 +34,13 @@ async fn create_here(parts: &Arc<Parts>, request: CreateInstance) -> Result<Inst
         let outcome = outcome.await.map_err(|_| Error::Stopping)?;
         if let Some(error) = outcome.error {
             parts.instances.ask(parts, id, Command::Delete).await?;
+            if error.known_code() == Some(ErrorCode::Parked) {
+                // The host failed, not the agent.
+                return Err(Error::coded(
+                    ErrorCode::StorageFailed,
+                    format!("the instance is not made: {}", error.message),
+                ));
+            }
             let message = format!("`on-init` refused the instance: {}", error.message);
             return Err(Error::coded(ErrorCode::InitFailed, message));
         }
@@ -83,10 +90,12 @@ async fn make(
         }),
     };
     let first = if has_init { FirstCut::Row(row.clone()) } else { FirstCut::Now };
-    parts
-        .store
-        .create(NewInstance { id, created_at: now, component: component.clone(), config: config_text, first })
-        .await?;
+    let reserved = parts.instances.reserve(parts, id);
+    let new = NewInstance { id, created_at: now, component: component.clone(), config: config_text, first };
+    if let Err(error) = parts.store.create(new).await {
+        parts.instances.give_up(reserved);
+        return Err(error.into());
+    }
     let mut core = Core {
         created_at: now,
         component,
@@ -108,6 +117,6 @@ async fn make(
     } else {
         Opening::Fresh { core: Box::new(core), queue: Vec::new(), waiters: crate::owner::Waiters::new() }
     };
-    parts.instances.adopt(parts, id, opening);
+    reserved.start(parts, opening);
     Ok(has_init.then_some(outcome))
 }

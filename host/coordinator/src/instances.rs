@@ -134,10 +134,22 @@ impl Instances {
         answer.await.map_err(|_| Error::Stopping)?
     }
 
-    /// Starts the owner of an instance that has just been made.
-    pub fn adopt(&self, parts: &Arc<Parts>, id: InstanceId, opening: Opening) {
-        let owner = spawn(parts, id, opening);
+    /// Takes the place of an instance that is about to be made, before anybody can learn of it: commands wait there, and nobody
+    /// else opens what is half made.
+    pub fn reserve(&self, parts: &Arc<Parts>, id: InstanceId) -> Reserved {
+        let (owner, reserved) = reserved(parts, id);
         self.lock().insert(id, owner);
+        reserved
+    }
+
+    /// Gives a reserved place up; what waited there is told that there is no such instance.
+    pub fn give_up(&self, reserved: Reserved) {
+        let Reserved { id, mut commands, shown } = reserved;
+        self.forget(id, &shown);
+        commands.close();
+        while let Ok(command) = commands.try_recv() {
+            command.refuse(Error::InstanceNotFound(id));
+        }
     }
 
     /// Opens an instance that may have unfinished rows, without asking it anything.
@@ -157,24 +169,48 @@ impl Instances {
         idle
     }
 
-    /// Removes an owner that takes no more commands.
-    pub fn forget(&self, id: InstanceId) {
-        self.lock().remove(&id);
+    /// Removes an owner that takes no more commands; another one that has come for the same instance stays.
+    pub fn forget(&self, id: InstanceId, shown: &Arc<Shown>) {
+        let mut owners = self.lock();
+        if owners.get(&id).is_some_and(|owner| Arc::ptr_eq(&owner.shown, shown)) {
+            owners.remove(&id);
+        }
+    }
+}
+
+/// A place in the table whose owner has not started.
+#[derive(Debug)]
+pub struct Reserved {
+    id: InstanceId,
+    commands: mpsc::Receiver<Box<Command>>,
+    shown: Arc<Shown>,
+}
+
+impl Reserved {
+    /// Starts the owner; what came meanwhile is done first.
+    pub fn start(self, parts: &Arc<Parts>, opening: Opening) {
+        let Self { id, commands, shown } = self;
+        let own = Arc::clone(parts);
+        parts.shutdown.task_on(&parts.threads, "instance owner", async move {
+            if let Some(owner) = Box::pin(Owner::open(own, id, opening, shown, commands)).await {
+                owner.run().await;
+            }
+        });
     }
 }
 
 fn spawn(parts: &Arc<Parts>, id: InstanceId, opening: Opening) -> Entry {
+    let (owner, reserved) = reserved(parts, id);
+    reserved.start(parts, opening);
+    owner
+}
+
+fn reserved(parts: &Arc<Parts>, id: InstanceId) -> (Entry, Reserved) {
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
     let shown = Arc::new(Shown {
         hub: Hub::new(id),
         logs: Logs::new(parts.metrics.log_dropped()),
         status: watch::Sender::new(None),
     });
-    let (task_parts, task_shown) = (Arc::clone(parts), Arc::clone(&shown));
-    parts.shutdown.task_on(&parts.threads, "instance owner", async move {
-        if let Some(owner) = Box::pin(Owner::open(task_parts, id, opening, task_shown, commands)).await {
-            owner.run().await;
-        }
-    });
-    Entry { commands: sender, shown }
+    (Entry { commands: sender, shown: Arc::clone(&shown) }, Reserved { id, commands, shown })
 }

@@ -1,6 +1,6 @@
 //! Ending a turn from outside: one handle, one signal, one reason.
 //!
-//! The first reason stays. The signal is looked at inside the guest's loops too, so a spinning guest ends.
+//! The first reason stays, but that an interrupt comes before a host stop. The signal is looked at inside the guest's loops too, so a spinning guest ends.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -42,13 +42,16 @@ pub fn stop_pair() -> (StopHandle, StopSignal) {
 }
 
 impl StopHandle {
-    /// Ends the turn for this reason; a later call changes nothing.
+    /// Ends the turn for this reason. A host stop behind an interrupt changes nothing; the other way round the turn that a
+    /// person ended must not run again.
     pub fn stop(&self, reason: StopReason) {
-        let value = match reason {
-            StopReason::Interrupt => 1,
-            StopReason::HostStop => 2,
+        let was = match reason {
+            StopReason::Interrupt => self.0.reason.swap(1, Ordering::AcqRel),
+            StopReason::HostStop => {
+                self.0.reason.compare_exchange(0, 2, Ordering::AcqRel, Ordering::Acquire).unwrap_or_else(|was| was)
+            }
         };
-        if self.0.reason.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        if was == 0 {
             self.0.waker.wake();
         }
     }
@@ -96,12 +99,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_reason_stays() {
+    fn an_interrupt_wins() {
         let (handle, signal) = stop_pair();
         assert_eq!(signal.reason(), None);
         handle.stop(StopReason::HostStop);
-        handle.stop(StopReason::Interrupt);
         assert_eq!(signal.reason(), Some(StopReason::HostStop));
-        assert_eq!(signal.watcher().reason(), Some(StopReason::HostStop));
+        handle.stop(StopReason::Interrupt);
+        assert_eq!(signal.reason(), Some(StopReason::Interrupt));
+        handle.stop(StopReason::HostStop);
+        assert_eq!(signal.watcher().reason(), Some(StopReason::Interrupt));
     }
 }

@@ -125,7 +125,7 @@ impl Open {
         self.messages.transaction(|connection| {
             changed_one(
                 connection
-                    .prepare_cached("UPDATE inbox SET status = ?2, attempts = 0 WHERE seq = ?1 AND status = 'parked'")?
+                    .prepare_cached("UPDATE inbox SET status = ?2, attempts = 0 WHERE seq = ?1 AND status <> 'done'")?
                     .execute(params![inbox_seq, RowStatus::Waiting])?,
             )
         })

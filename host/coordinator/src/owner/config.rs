@@ -113,6 +113,10 @@ impl Owner {
             return Err(Error::coded(ErrorCode::InstanceStopped, "the instance is stopped"));
         }
         check_size(&config)?;
+        // It would wait behind what is parked for as long as nobody looks.
+        if let Some(error) = self.parked_error() {
+            return Err(error);
+        }
         let waiting = self.queue.iter().any(|row| row.kind == RowKind::ConfigChange);
         if waiting || if_revision.is_some_and(|revision| revision != self.core.config_rev) {
             let message =

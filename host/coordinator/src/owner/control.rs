@@ -111,7 +111,7 @@ impl Owner {
         let result = self.parts.store.delete(self.id).await;
         self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminated);
         self.shown.hub.close(CloseCode::Moved);
-        self.parts.instances.forget(self.id);
+        self.parts.instances.forget(self.id, &self.shown);
         self.commands.close();
         drop(reply.send(result.map_err(Error::from)));
         while let Some(command) = self.commands.recv().await {

@@ -52,14 +52,19 @@ impl Owner {
     }
 
     async fn accept_row(&mut self, incoming: Incoming) -> Result<(MessageAccepted, oneshot::Receiver<Outcome>), Error> {
+        self.takes_messages()?;
+        let sender = incoming.sender.clone();
+        self.insert(sender, &said(incoming)).await
+    }
+
+    fn takes_messages(&self) -> Result<(), Error> {
         if self.stopping {
             return Err(Error::Stopping);
         }
         if self.core.stopped {
             return Err(Error::coded(ErrorCode::InstanceStopped, "the instance is stopped"));
         }
-        let sender = incoming.sender.clone();
-        self.insert(sender, &said(incoming)).await
+        Ok(())
     }
 
     /// Writes a message's row and queues it, or finds the one that was written before.
@@ -106,10 +111,14 @@ impl Owner {
         let (sender, outcome) = oneshot::channel();
         match accepted.outcome {
             Some(known) => drop(sender.send(known)),
-            None => self.waiters.entry(accepted.inbox_seq).or_default().push(sender),
+            None => self.wait_for(accepted.inbox_seq, sender),
         }
         let told = MessageAccepted { id: new.id.clone(), inbox_seq: accepted.inbox_seq, duplicate: accepted.duplicate };
         if !accepted.duplicate {
+            if let Some(start) = &new.start {
+                // Its number is used from here on, whatever keeps the turn from beginning.
+                self.core.last_turn = start.turn;
+            }
             self.queue.push_back(Row::accepted(accepted.inbox_seq, new));
         }
         Ok((told, outcome))
@@ -122,11 +131,12 @@ impl Owner {
 
     /// Runs a parked message again, or adds a failed one anew.
     pub(super) async fn retry(&mut self, id: &str) -> Result<MessageReceipt, Error> {
-        if self.parked_at(id).is_some() {
-            self.unpark().await?;
+        if let Some(at) = self.parked_at(id) {
+            self.unpark(at).await?;
             self.start_next().await;
             return Ok(MessageReceipt { message_id: id.to_owned(), duplicate: false });
         }
+        self.takes_messages()?;
         let row = self.newest(id).await?;
         let outcome = self.store.outcome(row.inbox_seq).await?;
         if row.kind != RowKind::Message || outcome.is_none_or(|outcome| outcome.error.is_none()) {
@@ -167,7 +177,7 @@ impl Owner {
         let error = WireError::new(ErrorCode::Discarded, format!("message {id} was discarded"));
         let cut = self.cut_without_turn(CutKind::Error, Some(&row), Some(&error)).await?;
         self.queue.remove(at);
-        self.parked = false;
+        self.parked = self.queue.iter().any(|row| row.parked);
         self.resolve(row.seq, &Outcome { cut, text: None, error: Some(error) });
         self.start_next().await;
         Ok(cut)
@@ -186,14 +196,19 @@ impl Owner {
         self.queue.iter().position(|row| row.parked && row.id == id)
     }
 
-    async fn unpark(&mut self) -> Result<(), Error> {
-        if let Some(row) = self.queue.iter_mut().find(|row| row.parked) {
-            self.store.unpark(row.seq).await?;
-            row.parked = false;
-            row.attempts = 0;
-        }
-        self.parked = false;
+    async fn unpark(&mut self, at: usize) -> Result<(), Error> {
+        let row = &mut self.queue[at];
+        self.store.unpark(row.seq).await?;
+        row.unpark();
+        self.parked = self.queue.iter().any(|row| row.parked);
         Ok(())
+    }
+
+    /// Has a row's outcome told to one more. Who has gone is forgotten first: one message can be repeated without end.
+    pub(super) fn wait_for(&mut self, inbox_seq: u64, waiter: oneshot::Sender<Outcome>) {
+        let waiters = self.waiters.entry(inbox_seq).or_default();
+        waiters.retain(|waiter| !waiter.is_closed());
+        waiters.push(waiter);
     }
 
     /// Tells everyone who waits for a row how it ended.

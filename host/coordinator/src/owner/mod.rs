@@ -349,7 +349,7 @@ impl Owner {
             // Only spares the next start a look at this instance.
             drop(self.store.mark_resting().await);
         }
-        self.parts.instances.forget(self.id);
+        self.parts.instances.forget(self.id, &self.shown);
     }
 }
 

@@ -50,7 +50,7 @@ impl Owner {
                 }
                 Err(error) => {
                     remove_unfinished(&parts, id, &error).await;
-                    parts.instances.forget(id);
+                    parts.instances.forget(id, &shown);
                     refuse_all(&mut commands, id, &error).await;
                     return None;
                 }

@@ -64,6 +64,16 @@ impl Row {
         self.begun.take()
     }
 
+    /// Lets a parked row run again, its count from the start. An attempt that was written and never ran lies behind it: other
+    /// code or another cut may be in force since.
+    pub fn unpark(&mut self) {
+        self.parked = false;
+        self.attempts = 0;
+        if let Some(TurnStart { turn, turn_id, attempt, base_cut, seed, started, .. }) = self.begun.take() {
+            self.turn = Some(OpenTurn { turn, turn_id, attempt, base_cut, seed, started });
+        }
+    }
+
     /// True when as many attempts have died as may; an attempt that has not run yet has not died.
     pub fn is_used_up(&self, attempts_max: u32) -> bool {
         self.begun.is_none() && self.attempts >= attempts_max

@@ -82,7 +82,6 @@ impl Owner {
                 let parked = self.park("its cut cannot be made").await;
                 if let Err(error) = parked {
                     tracing::error!(instance = %self.id, turn_id, attempt = attempt_n, %error, "a message cannot be parked");
-                    self.parked = true;
                 }
             }
         }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use podium_capabilities::ports::Ports;
 use podium_capabilities::turn::{Turn, TurnSpec};
 use podium_runtime::{Call, stop_pair};
-use podium_store::{Began, CutKind, OpenTurn, RowKind, TurnStart};
+use podium_store::{Began, CutKind, OpenTurn, Outcome, RowKind, TurnStart};
 use podium_wire::message::Message;
 use podium_wire::rest::{Hook, InstanceStatus};
 use podium_wire::updates::{StatusChange, StatusEvent, TurnKind, UpdateBody};
+use podium_wire::{ErrorCode, WireError};
 use serde_json::Value;
 
 use super::config::{ConfigRow, changes};
@@ -251,11 +252,33 @@ impl Owner {
         let Some(row) = self.queue.front_mut() else { return Ok(()) };
         let (turn_id, attempt) = row.names();
         tracing::warn!(instance = %self.id, turn_id, attempt, message_id = row.id, why, "a message is parked");
-        self.store.park(row.seq).await?;
+        // In memory whatever the disk says, so that it can be run again or given up when there is room once more.
         row.parked = true;
         self.parked = true;
+        let seq = row.seq;
         self.tell_status(InstanceStatus::Parked, StatusEvent::Parked);
+        self.answer_parked(why);
+        self.store.park(seq).await?;
         Ok(())
+    }
+
+    /// Answers who waits for anything but a message's turn: those requests have no bound of their own, and nothing runs until
+    /// somebody retries or discards what is parked.
+    fn answer_parked(&mut self, why: &str) {
+        let Some(error) = self.parked_error() else { return };
+        let WireError { message, .. } = WireError::from(error);
+        let error = WireError::new(ErrorCode::Parked, format!("{message}: {why}"));
+        let waiting: Vec<u64> =
+            self.queue.iter().filter(|row| row.kind != RowKind::Message).map(|row| row.seq).collect();
+        for seq in waiting {
+            self.resolve(seq, &Outcome { cut: self.core.cut, text: None, error: Some(error.clone()) });
+        }
+    }
+
+    /// Why nothing behind a parked row is done, if one is.
+    pub(super) fn parked_error(&self) -> Option<Error> {
+        let row = self.queue.iter().find(|row| row.parked)?;
+        Some(Error::coded(ErrorCode::Parked, format!("{} is parked, and nothing behind it runs", row.id)))
     }
 
     /// Tells clients the status.

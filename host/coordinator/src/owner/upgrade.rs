@@ -192,7 +192,7 @@ impl Owner {
                 let receipt = receipt(UpgradeStatus::Accepted);
                 let (told, outcome) = oneshot::channel();
                 let seq = last.seq;
-                self.waiters.entry(seq).or_default().push(told);
+                self.wait_for(seq, told);
                 return Ok(Queued { receipt, outcome: Some(outcome) });
             }
         } else if deployment == *current {
@@ -373,7 +373,6 @@ impl Owner {
             tracing::error!(instance = %self.id, %error, "the cut of a version that is put back cannot be made");
             if let Err(error) = self.park("its cut cannot be made").await {
                 tracing::error!(instance = %self.id, %error, "a message cannot be parked");
-                self.parked = true;
             }
         }
     }

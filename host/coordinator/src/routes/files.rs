@@ -19,6 +19,7 @@ use super::extract::{Instance, Query};
 use crate::error::Error;
 use crate::files::{FILE_BYTES_MAX, FileChange, LIST_LIMIT_MAX, Workspace, WorkspacePath};
 use crate::host::Parts;
+use crate::instances::Listed;
 use crate::owner::Command;
 use crate::transfers::StagedFile;
 
@@ -98,7 +99,8 @@ pub(super) async fn remove(
 
 /// The workspace's folder of an instance that exists.
 async fn known(parts: &Arc<Parts>, id: InstanceId) -> Result<std::path::PathBuf, Error> {
-    if parts.store.exists(id).await? {
+    // One that is just being made has its folder to itself until it is there.
+    if parts.instances.listed(id).await != Listed::Gone && parts.store.exists(id).await? {
         Ok(parts.store.instance(id).workspace())
     } else {
         Err(Error::InstanceNotFound(id))

@@ -1,5 +1,8 @@
 //! Instances: create, list, info, state, stop, start, delete.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use podium_it::{Client, Host, Socket, agents, eventually};
 use podium_wire::ErrorCode;
 use podium_wire::InstanceId;
@@ -103,11 +106,7 @@ async fn an_interrupt_during_on_init_leaves_no_instance() {
             let client = client.clone();
             async move { client.create(&json!({"deployment_id": "probe", "config": {"at_init": does}})).await }
         });
-        let id = eventually("the instance is listed", async || {
-            let page: InstancePage = client.get("/api/v1/instances").await.with(200);
-            page.instances.first().map(|instance| instance.instance_id)
-        })
-        .await;
+        let id = listed(&client).await;
         client.until(id, "the hook runs", |info| info.status != InstanceStatus::Resting).await;
         assert_eq!(client.post(&format!("/api/v1/instances/{id}/interrupt")).await.status, 202);
         creating.await.expect("an answer").refused(ErrorCode::InitFailed);
@@ -281,4 +280,41 @@ async fn two_versions_of_an_agent_run_side_by_side() {
     assert_eq!(client.info(new).await.deployment_id.version.to_string(), "2.0.0");
     assert_eq!(client.reply(old, "add").await, "1");
     assert_eq!(client.reply(new, "add").await, "1");
+}
+
+/// Who lists instances learns of one before it is whole, and may ask for it at once.
+#[tokio::test]
+async fn an_instance_that_is_just_being_made_is_left_to_its_maker() {
+    let host = Host::start().await;
+    let client = host.client();
+    assert_eq!(client.deploy(agents::component("probe"), None, None).await.status, 201);
+    let done = Arc::new(AtomicBool::new(false));
+    let watcher = tokio::spawn({
+        let (client, done) = (client.clone(), Arc::clone(&done));
+        async move {
+            let mut asked = 0;
+            while !done.load(Ordering::Relaxed) {
+                let page: InstancePage = client.get("/api/v1/instances?limit=1000").await.with(200);
+                if let Some(last) = page.instances.last() {
+                    let id = last.instance_id;
+                    let (info, files) = (format!("/agent/{id}/info"), format!("/agent/{id}/files"));
+                    let (info, files) = tokio::join!(client.get(&info), client.get(&files));
+                    assert!(
+                        matches!(info.status, 200 | 404) && matches!(files.status, 200 | 404),
+                        "{info:?} {files:?}"
+                    );
+                    asked += 1;
+                }
+            }
+            asked
+        }
+    });
+    for _ in 0..100 {
+        let (one, two) = tokio::join!(client.instance("probe"), client.instance("probe"));
+        assert_eq!(client.reply(one, "echo a").await, "a");
+        assert_eq!(client.reply(two, "echo b").await, "b");
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(watcher.await.expect("the watcher") > 10);
+    assert_eq!(client.get("/health").await.status, 200);
 }

@@ -113,6 +113,67 @@ async fn a_parked_message_is_run_again_with_its_attempts_anew() {
     assert_eq!(client.ask_as(id, "behind", "push 1").await.text.as_deref(), Some("1"));
 }
 
+/// Holds the database that cuts are written to, as a person with a shell would.
+async fn held(host: &Host, id: InstanceId) -> Connection {
+    let path = host.data().path().join(format!("instances/{id}/messages/messages.db"));
+    let other = Connection::open(path).expect("opens");
+    eventually("the other's transaction", async || other.execute_batch("BEGIN IMMEDIATE").ok()).await;
+    other
+}
+
+#[tokio::test]
+async fn who_waits_behind_a_parked_message_is_told_so() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    client.post_message(id, "m", "sleep 1500").await;
+    let path = format!("/api/v1/instances/{id}/config");
+    let put = tokio::spawn({
+        let (client, path) = (client.clone(), path.clone());
+        async move { client.put_json(&path, &json!({"config": {"name": "one"}})).await }
+    });
+    client.until(id, "the change waits", |info| info.inbox == 2).await;
+    let other = held(&host, id).await;
+    put.await.expect("an answer").refused(ErrorCode::Parked);
+    client.until(id, "it is parked", |info| info.status == InstanceStatus::Parked).await;
+    drop(other);
+    // Another one is not taken either: it would wait for as long as nobody looks.
+    client.put_json(&path, &json!({"config": {"name": "two"}})).await.refused(ErrorCode::Parked);
+    client.post(&act(id, "m", "retry")).await.with::<MessageReceipt>(202);
+    client.until(id, "both are done", |info| info.inbox == 0).await;
+    let config = client.config(id).await;
+    assert_eq!((config.revision, &config.config["name"]), (2, &json!("one")));
+}
+
+#[tokio::test]
+async fn what_could_not_even_be_parked_can_be_run_again() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    client.post_message(id, "m", "sleep 500").await;
+    client.until(id, "it runs", |info| info.status == InstanceStatus::Waiting).await;
+    let other = held(&host, id).await;
+    let said = async || host.log().contains("a message cannot be parked").then_some(());
+    podium_it::wait::within(std::time::Duration::from_secs(60), "neither a cut nor a parked row", said).await;
+    drop(other);
+    client.until(id, "it is parked", |info| info.status == InstanceStatus::Parked).await;
+    client.post(&act(id, "m", "retry")).await.with::<MessageReceipt>(202);
+    client.until(id, "it is answered", |info| info.inbox == 0 && info.status == InstanceStatus::Resting).await;
+    assert_eq!(client.history(id).await.messages.pop().expect("an answer").text, "slept 500");
+}
+
+#[tokio::test]
+async fn a_stopped_instance_runs_nothing_again() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    assert!(client.ask_as(id, "m", "read later.txt").await.error.is_some());
+    assert_eq!(client.post(&format!("/api/v1/instances/{id}/stop")).await.status, 200);
+    client.post(&act(id, "m", "retry")).await.refused(ErrorCode::InstanceStopped);
+    assert_eq!(client.post(&format!("/api/v1/instances/{id}/start")).await.status, 200);
+    client.post(&act(id, "m", "retry")).await.with::<MessageReceipt>(202);
+}
+
 #[tokio::test]
 async fn a_failed_message_is_run_again_as_a_new_row() {
     let host = Host::start().await;
