@@ -78,7 +78,7 @@ pub enum Row {
     Crash,
     /// Recovery after a crash.
     Recovery,
-    /// A neighbour of guests that spin.
+    /// A neighbour of guests that mean harm.
     Neighbour,
     /// What needs Chronicle.
     Chronicle,
@@ -130,7 +130,7 @@ impl Row {
             Self::Warm => warm::run(storages).await.into(),
             Self::Throughput => throughput::run(storages).await.into(),
             Self::Chunks => chunks::run().await.into(),
-            Self::Wake => wake::run().await.into(),
+            Self::Wake => wake::run(storages).await.into(),
             Self::Runtime => runtime::run().await.into(),
             Self::Density => density::run().await.into(),
             Self::Disk => disk::run().await.into(),

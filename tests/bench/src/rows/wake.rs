@@ -17,6 +17,9 @@ use crate::talk::{Talk, make_agents, new_talk};
 /// Agents on disk.
 const AGENTS: [usize; 4] = [100, 1_000, 10_000, 100_000];
 
+/// The same where an fsync takes its time: making 100,000 agents on a disk says nothing more about a wake.
+const AGENTS_ON_A_DISK: [usize; 2] = [100, 1_000];
+
 /// Agents that are woken, spread over all that there are.
 const WOKEN: usize = 300;
 
@@ -36,12 +39,23 @@ struct Found {
 /// What is said of it, its value, its bar.
 type Cell = (&'static str, fn(&Found) -> f64, Bar);
 
-pub(super) async fn run() -> Vec<Line> {
+pub(super) async fn run(storages: &[Storage]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for storage in storages {
+        lines.extend(on(storage).await);
+    }
+    lines
+}
+
+async fn on(storage: &Storage) -> Vec<Line> {
     let most = super::agents_max();
-    let counts: Vec<usize> = AGENTS.into_iter().filter(|count| *count <= most).collect();
-    let podium = steps(System::Podium, &counts).await;
+    let agents = if storage.is_real() { AGENTS_ON_A_DISK.as_slice() } else { &AGENTS };
+    let counts: Vec<usize> = agents.iter().copied().filter(|count| *count <= most).collect();
+    let podium = steps(System::Podium, storage, &counts).await;
     let fewer: Vec<usize> = counts.iter().copied().filter(|count| *count <= 10_000).collect();
-    let workerd = steps(System::Workerd, &fewer).await;
+    let workerd = steps(System::Workerd, storage, &fewer).await;
+    // The bars are of a wake; on a disk the turn behind it waits for its fsyncs, which others' rows measure.
+    let bar_of = |bar| if storage.is_real() { Bar::None } else { bar };
     let mut lines = Vec::new();
     for (place, count) in counts.iter().copied().enumerate() {
         let (podium, peer) = (podium.get(place), workerd.get(place));
@@ -58,11 +72,14 @@ pub(super) async fn run() -> Vec<Line> {
             ("connect to the durable end of its turn, p50 ms", |found| ms(found.end.p50()), Bar::None),
         ];
         for (what, value, bar) in cells {
-            let line = Line::new(format!("wake among {name} agents: {what}"), "free", figure(podium, value));
-            lines.push(line.bar(bar).beside(System::Workerd.name(), figure(peer, value)));
+            let line = Line::new(format!("wake among {name} agents: {what}"), storage.name, figure(podium, value));
+            lines.push(line.bar(bar_of(bar)).beside(System::Workerd.name(), figure(peer, value)));
         }
     }
-    lines.extend(resting(&counts, &podium, &workerd));
+    // Memory is the same wherever the files lie.
+    if !storage.is_real() {
+        lines.extend(resting(&counts, &podium, &workerd));
+    }
     lines
 }
 
@@ -83,11 +100,11 @@ fn resting(counts: &[usize], podium: &[Result<Found, String>], workerd: &[Result
     counts.iter().enumerate().filter(|(_, count)| **count >= MANY).map(line).collect()
 }
 
-async fn steps(system: System, counts: &[usize]) -> Vec<Result<Found, String>> {
+async fn steps(system: System, storage: &Storage, counts: &[usize]) -> Vec<Result<Found, String>> {
     if let Some(why) = system.missing() {
         return counts.iter().map(|_| Err(why.clone())).collect();
     }
-    let folder = Storage::free().folder();
+    let folder = storage.folder();
     let mut running = system.start(folder.path()).await;
     let mut agents = Vec::new();
     let mut all = Vec::new();
