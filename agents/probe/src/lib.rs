@@ -172,9 +172,9 @@ impl Agent for Probe {
         }
         ran(cx, "on_config_change");
         let said = |value: Option<Json>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
-        let told = changes.into_iter().map(|change| {
-            format!("{source}: {} was {}, is {}", change.pointer, said(change.old), said(change.new))
-        });
+        let told = changes
+            .into_iter()
+            .map(|change| format!("{source}: {} was {}, is {}", change.pointer, said(change.old), said(change.new)));
         cx.state.told.extend(told);
         Ok(())
     }
