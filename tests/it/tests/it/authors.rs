@@ -22,7 +22,7 @@ async fn cargo_test(folder: &Path) -> String {
     said(&output.stdout)
 }
 
-/// Every file below a folder, hidden and built ones too. A link would lead elsewhere.
+/// Every file below a folder, hidden ones too. A link would lead elsewhere.
 fn files_below(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
@@ -50,19 +50,19 @@ async fn a_new_agent_is_tested_built_deployed_and_answers_outside_this_repositor
     let said = cargo_test(&agent).await;
     assert!(said.contains("2 passed"), "{said}");
 
+    // Nothing that an author was given leads back to where Podium was built.
+    let repository = root().display().to_string();
+    for (file, bytes) in files_below(&agent) {
+        let names_it = bytes.windows(repository.len()).any(|part| part == repository.as_bytes());
+        assert!(!names_it, "{} names {repository}", file.display());
+    }
+
     let cli = cli.folder(agent.clone());
     let deployed = cli.run(&["deploy", ".", "--json"]).await.json();
     assert!(deployed["deployment_id"].as_str().is_some_and(|id| id.starts_with("diary:0.1.0@")), "{deployed}");
     let id = cli.run(&["instance", "create", "diary"]).await.ok().trim().to_owned();
     assert_eq!(cli.run(&["chat", &id, "rain all day"]).await.ok().trim(), "kept as note 1");
     assert_eq!(cli.run(&["chat", &id, "list"]).await.ok().trim(), "rain all day");
-
-    // Nothing that an author has leads back to where Podium was built.
-    let repository = root().display().to_string();
-    for (file, bytes) in files_below(&agent) {
-        let names_it = bytes.windows(repository.len()).any(|part| part == repository.as_bytes());
-        assert!(!names_it, "{} names {repository}", file.display());
-    }
 
     // The SDK is renewed by deleting it; nothing else of the folder changes.
     std::fs::remove_dir_all(agent.join(".podium/sdk")).expect("removed");
