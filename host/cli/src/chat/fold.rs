@@ -54,6 +54,15 @@ struct Turn {
     end: Option<(u64, Result<String, WireError>)>,
 }
 
+/// How far the wish to end the turn has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Interrupt {
+    No,
+    /// The turn may not have begun yet.
+    Wanted,
+    Sent,
+}
+
 /// A message on its way and what is known of its answer.
 #[derive(Debug)]
 pub(crate) struct Fold {
@@ -69,7 +78,7 @@ pub(crate) struct Fold {
     subscribed: bool,
     /// The subscription was not answered yet: updates until then come again behind the answer.
     awaits_subscribed: bool,
-    interrupted: bool,
+    interrupt: Interrupt,
     turn: Option<Turn>,
     /// A snapshot of a turn that may turn out to be ours.
     snapshot: Option<TurnSnapshot>,
@@ -92,7 +101,7 @@ impl Fold {
             awaits_ack: false,
             subscribed: false,
             awaits_subscribed: false,
-            interrupted: false,
+            interrupt: Interrupt::No,
             turn: None,
             snapshot: None,
             answer: Answer::default(),
@@ -127,20 +136,31 @@ impl Fold {
         self.asks.line(line)
     }
 
-    /// The frame that ends the turn, where the turn of this message runs and nobody has asked yet. Before that an
-    /// `interrupt` would end somebody else's turn.
+    /// Somebody wants the turn of this message to end; false when that was wanted before.
+    pub(crate) fn want_interrupt(&mut self) -> bool {
+        let first = self.interrupt == Interrupt::No;
+        self.interrupt = self.interrupt.max(Interrupt::Wanted);
+        first
+    }
+
+    /// The frame that ends the turn, once, where that is wanted and the turn of this message runs. Before that it would end
+    /// somebody else's turn.
     pub(crate) fn interrupt(&mut self) -> Option<ClientFrame> {
-        let runs = self.turn.as_ref().is_some_and(|turn| turn.end.is_none());
-        if !runs || std::mem::replace(&mut self.interrupted, true) {
+        if !self.runs() || self.interrupt != Interrupt::Wanted {
             return None;
         }
+        self.interrupt = Interrupt::Sent;
         Some(ClientFrame::Interrupt {})
+    }
+
+    /// True while the turn of this message is known to run.
+    pub(crate) fn runs(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.end.is_none())
     }
 
     /// The next typed line as a steer, where the turn of this message runs.
     pub(crate) fn steer(&mut self, id: impl FnOnce() -> String) -> Option<ClientFrame> {
-        let runs = self.turn.as_ref().is_some_and(|turn| turn.end.is_none());
-        if runs && !self.done && !self.awaits_ack { self.typed.next(id) } else { None }
+        if self.runs() && !self.done && !self.awaits_ack { self.typed.next(id) } else { None }
     }
 
     /// Takes the next frame of the connection.
@@ -434,7 +454,7 @@ impl Fold {
             return;
         }
         (turn.attempt, turn.n, turn.before_snapshot, turn.end) = (attempt, 0, None, None);
-        self.interrupted = false;
+        self.interrupt = Interrupt::No;
         self.asks.clear();
         actions.push(Action::Note(format!("the host lost the turn; attempt {attempt} begins")));
         let mut shows = Vec::new();

@@ -412,13 +412,23 @@ fn a_host_that_stops_is_come_back_to() {
 #[test]
 fn only_the_own_running_turn_is_interrupted_and_once() {
     let (mut host, mut client) = connected();
+    assert!(client.fold.want_interrupt(), "the first wish");
     assert_eq!(client.fold.interrupt(), None, "it waits behind others");
     let other = update(&UpdateBody::TextDelta(text("x", "other")), "m0", "t0", 1, 5);
     client.take(&mut host, ServerFrame::Update(other));
     assert_eq!((client.fold.interrupt(), client.page.as_str()), (None, ""));
     run(&mut host, &mut client, &[Step::Begin]);
-    assert_eq!(client.fold.interrupt(), Some(ClientFrame::Interrupt {}));
+    assert_eq!(client.fold.interrupt(), Some(ClientFrame::Interrupt {}), "what was wanted before holds");
+    assert_eq!((client.fold.want_interrupt(), client.fold.interrupt()), (false, None));
+}
+
+#[test]
+fn nobody_interrupts_unasked() {
+    let (mut host, mut client) = connected();
+    run(&mut host, &mut client, &[Step::Begin]);
     assert_eq!(client.fold.interrupt(), None);
+    assert!(client.fold.want_interrupt());
+    assert_eq!(client.fold.interrupt(), Some(ClientFrame::Interrupt {}));
 }
 
 #[test]

@@ -144,8 +144,9 @@ impl Session<'_> {
                 screen.note(&self.how_to_answer(fold))?;
                 fold.told();
             }
-            while let Some(steer) = fold.steer(|| Randomness::system().uuid_v7(Clock::system().now_ms()).to_string()) {
-                match socket.send(&steer).await {
+            let steer_id = || Randomness::system().uuid_v7(Clock::system().now_ms()).to_string();
+            while let Some(frame) = fold.interrupt().or_else(|| fold.steer(steer_id)) {
+                match socket.send(&frame).await {
                     Ok(()) => {}
                     Err(Gone::Lost(failure)) => return Ok(Ended::Lost(failure)),
                     Err(Gone::Refused(failure)) => return Err(failure),
@@ -182,16 +183,14 @@ impl Session<'_> {
                     // Nobody is there any more; the turn goes on waiting.
                     None => continue,
                 },
-                _ = interrupts.recv() => match fold.interrupt() {
-                    Some(interrupt) => {
-                        screen.note("interrupting; Ctrl-C again leaves")?;
-                        match socket.send(&interrupt).await {
-                            Ok(()) => continue,
-                            Err(gone) => Err(gone),
-                        }
+                _ = interrupts.recv() => {
+                    if !fold.want_interrupt() {
+                        return Err(self.left(fold));
                     }
-                    None => return Err(self.left(fold)),
-                },
+                    let when = if fold.runs() { "interrupting" } else { "interrupting when its turn begins" };
+                    screen.note(&format!("{when}; Ctrl-C again leaves"))?;
+                    continue;
+                }
             };
             let frame = match frame {
                 Ok(frame) => frame,

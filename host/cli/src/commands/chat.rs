@@ -33,7 +33,7 @@ const RECONNECT_SECONDS: u64 = 30;
 /// At the prompt, a line that is typed while the agent works is a word into its turn. What the agent asks is shown, and the next
 /// line answers it: an option's number or label, or a text. A secret is not shown.
 ///
-/// Ctrl-C ends the running turn; a second one leaves. Ends with 0 only when everything was answered.
+/// Ctrl-C ends the message's turn; a second one leaves. Ends with 0 only when everything was answered.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   podium chat 0198c0de-0000-7000-8000-000000000001 'What is a cut?'
