@@ -2,6 +2,7 @@
 //!
 //! Never fails and never waits. What is over the bound is dropped, counted, and said once at the turn's end.
 
+use podium_wire::WireError;
 use podium_wire::error::truncate;
 use podium_wire::rest::LogLevel;
 use serde_json::{Value, json};
@@ -73,6 +74,11 @@ impl Turn {
     /// A line of the host itself, such as the trace of a trap. Not counted, and possible after the turn is closed.
     pub fn host_log(&self, level: LogLevel, message: &str) {
         self.write_line(level, "podium", message, None);
+    }
+
+    /// The line that says why a turn failed.
+    pub fn log_failure(&self, error: &WireError) {
+        self.host_log(LogLevel::Error, &format!("{}: {}", error.code, error.message));
     }
 
     fn write_line(&self, level: LogLevel, module: &str, message: &str, fields: Option<Value>) {

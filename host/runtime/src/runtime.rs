@@ -315,14 +315,15 @@ impl Shared {
         let limits = Limits { cpu: DESCRIBE_CPU, wall: DESCRIBE_WALL, wait: DESCRIBE_WALL, ..Limits::default() };
         loop {
             let (_handle, stop) = stop_pair();
-            return match self.call(agent, None, &limits, (stop, None), Export::Describe, (None, None)).await {
-                Ok(Answer::Description(said)) => Ok(said),
+            match self.call(agent, None, &limits, (stop, None), Export::Describe, (None, None)).await {
+                Ok(Answer::Description(said)) => return Ok(said),
                 Ok(Answer::Done(_) | Answer::Idle(_)) => {
-                    Err(End::Failed(WireError::new(ErrorCode::Internal, "a hook was called")))
+                    return Err(End::Failed(WireError::new(ErrorCode::Internal, "a hook was called")));
                 }
-                Err(End::NoRoom) => continue,
-                Err(end) => Err(end),
-            };
+                // It was not called, for want of room; `call` has paused.
+                Err(End::NoRoom) => {}
+                Err(end) => return Err(end),
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 //! An instance's databases, opened read-only from outside, and the invariants that always hold (TURN §9).
 //!
-//! Knows the tables that TURN §1 names. Must never write: a host may run on them.
+//! Knows the tables that TURN §1 names. Must never write, but in `writable`: a host may run on them.
 
 use std::path::{Path, PathBuf};
 
 use podium_wire::InstanceId;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
+
+use crate::Host;
 
 /// One row of `cuts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Row {
     pub id: String,
     /// `message`, `init` and so on.
     pub kind: String,
+    /// Deaths of the host that count against it.
+    pub attempts: u32,
     /// `done` when a cut consumed it.
     pub status: String,
     /// The last turn that ran for it.
@@ -96,6 +100,24 @@ fn open(path: &Path) -> Connection {
     connection
 }
 
+fn messages_path(data: &Path, id: InstanceId) -> PathBuf {
+    data.join("instances").join(id.to_string()).join("messages/messages.db")
+}
+
+/// The database that an instance's cuts are written to, for a story that puts something in the way.
+pub fn writable(host: &Host, id: InstanceId) -> Connection {
+    let connection = Connection::open(messages_path(&host.data().path(), id)).expect("the database opens");
+    connection.busy_timeout(crate::PATIENCE).expect("a busy timeout");
+    connection
+}
+
+/// Keeps the host from writing to `messages.db` until it is dropped, as a person with a shell would.
+pub async fn held(host: &Host, id: InstanceId) -> Connection {
+    let other = Connection::open(messages_path(&host.data().path(), id)).expect("the database opens");
+    crate::eventually("the other's transaction", async || other.execute_batch("BEGIN IMMEDIATE").ok()).await;
+    other
+}
+
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
@@ -104,7 +126,7 @@ impl Databases {
     /// Opens those of an instance in this data folder.
     pub fn open(data: &Path, id: InstanceId) -> Self {
         let folder = data.join("instances").join(id.to_string());
-        let messages = open(&folder.join("messages/messages.db"));
+        let messages = open(&messages_path(data, id));
         Self { folder, messages }
     }
 
@@ -131,15 +153,16 @@ impl Databases {
 
     /// The inbox, in order.
     pub fn inbox(&self) -> Vec<Row> {
-        self.rows("SELECT seq, sender, id, kind, status, turn, cut FROM inbox ORDER BY seq", |row| {
+        self.rows("SELECT seq, sender, id, kind, attempts, status, turn, cut FROM inbox ORDER BY seq", |row| {
             Ok(Row {
                 seq: row.get(0)?,
                 sender: row.get(1)?,
                 id: row.get(2)?,
                 kind: row.get(3)?,
-                status: row.get(4)?,
-                turn: row.get(5)?,
-                cut: row.get(6)?,
+                attempts: row.get(4)?,
+                status: row.get(5)?,
+                turn: row.get(6)?,
+                cut: row.get(7)?,
             })
         })
     }

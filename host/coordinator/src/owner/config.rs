@@ -131,11 +131,11 @@ impl Owner {
         let new = NewRow { sender, id, kind: RowKind::ConfigChange, hashed: body.clone(), body, at: now, start: None };
         let accepted = self.store.accept(new.clone()).await?;
         self.queue.push_back(Row::accepted(accepted.inbox_seq, new));
-        if hurries && !self.parked {
+        if hurries {
             self.make_way();
         }
         let (told, outcome) = oneshot::channel();
-        self.waiters.entry(accepted.inbox_seq).or_default().push(told);
+        self.wait_for(accepted.inbox_seq, told);
         Ok(outcome)
     }
 

@@ -100,7 +100,7 @@ impl Owner {
 
     async fn insert_row(&mut self, mut new: NewRow) -> Result<(MessageAccepted, oneshot::Receiver<Outcome>), Error> {
         self.mark_active().await?;
-        let idle = self.running.is_none() && self.queue.is_empty() && !self.parked;
+        let idle = self.running.is_none() && self.queue.is_empty();
         if idle {
             // The turn begins in the same transaction that accepts its message.
             new.start = Some(self.first_attempt(new.kind));
@@ -177,7 +177,6 @@ impl Owner {
         let error = WireError::new(ErrorCode::Discarded, format!("message {id} was discarded"));
         let cut = self.cut_without_turn(CutKind::Error, Some(&row), Some(&error)).await?;
         self.queue.remove(at);
-        self.parked = self.queue.iter().any(|row| row.parked);
         self.resolve(row.seq, &Outcome { cut, text: None, error: Some(error) });
         self.start_next().await;
         Ok(cut)
@@ -200,7 +199,6 @@ impl Owner {
         let row = &mut self.queue[at];
         self.store.unpark(row.seq).await?;
         row.unpark();
-        self.parked = self.queue.iter().any(|row| row.parked);
         Ok(())
     }
 

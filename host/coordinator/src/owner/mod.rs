@@ -131,7 +131,6 @@ pub(crate) struct Owner {
     core: Core,
     agent: Option<Arc<LoadedAgent>>,
     queue: VecDeque<Row>,
-    parked: bool,
     running: Option<Running>,
     /// The upgrade whose `migrate` runs, and one that has yet to prove itself.
     upgrade: upgrade::Upgrades,
@@ -296,7 +295,7 @@ impl Owner {
             Some(running) if running.wait.is_waiting() => InstanceStatus::Waiting,
             Some(_) => InstanceStatus::Running,
             None if self.core.stopped => InstanceStatus::Stopped,
-            None if self.parked => InstanceStatus::Parked,
+            None if self.is_parked() => InstanceStatus::Parked,
             None => InstanceStatus::Resting,
         }
     }
@@ -328,7 +327,7 @@ impl Owner {
     /// Ends the owner of an instance that has nothing to do; false when a command or a connection came in the meantime.
     async fn rest(&mut self) -> bool {
         self.flush_logs().await;
-        if self.active && !self.parked {
+        if self.active && !self.is_parked() {
             if let Err(error) = self.store.mark_resting().await {
                 tracing::warn!(instance = %self.id, %error, "an instance cannot be marked as resting");
             }

@@ -56,7 +56,6 @@ impl Owner {
                 }
             },
         };
-        let parked = queue.iter().any(|row| row.parked);
         let owner = Self {
             parts,
             id,
@@ -65,7 +64,6 @@ impl Owner {
             core,
             agent: None,
             queue: queue.into(),
-            parked,
             running: None,
             upgrade: Upgrades::recovered(id, trial.as_deref()),
             waiters,

@@ -7,7 +7,6 @@ use podium_capabilities::turn::{DurableUpdate, TurnOutput};
 use podium_runtime::TurnEnd;
 use podium_store::{CutKind, CutRequest, NewUpdate, Outcome, RowKind, TrialNote};
 use podium_wire::message::{Message, Role};
-use podium_wire::rest::LogLevel;
 use podium_wire::updates::{CutMade, StatusEvent, Update, UpdateBody};
 use podium_wire::{ErrorCode, WireError};
 use serde_json::Value;
@@ -79,10 +78,7 @@ impl Owner {
                 if let Some(row) = self.queue.front_mut() {
                     row.attempts = attempt.row.attempts;
                 }
-                let parked = self.park("its cut cannot be made").await;
-                if let Err(error) = parked {
-                    tracing::error!(instance = %self.id, turn_id, attempt = attempt_n, %error, "a message cannot be parked");
-                }
+                self.park("its cut cannot be made").await;
             }
         }
     }
@@ -141,7 +137,7 @@ impl Owner {
         } else {
             error
         };
-        attempt.turn.host_log(LogLevel::Error, &format!("{}: {}", error.code, error.message));
+        attempt.turn.log_failure(&error);
         let output = attempt.turn.fail(&error);
         let mut request = self.empty_cut(CutKind::Error);
         request.turn = Some(attempt.number);

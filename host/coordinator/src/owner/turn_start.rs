@@ -62,7 +62,7 @@ impl Owner {
         self.deadlines.start_tried();
         while self.running.is_none() {
             self.bring_forward();
-            if !self.may_upgrade() && (self.core.stopped || self.parked) {
+            if !self.may_upgrade() && (self.core.stopped || self.is_parked()) {
                 return;
             }
             let Some(row) = self.queue.front().cloned() else { return };
@@ -80,11 +80,17 @@ impl Owner {
             let step = match self.load_agent().await {
                 Ok(agent) => match next(self, &agent, &row) {
                     Next::Nothing => return,
-                    Next::Park => self.park("its attempts died with the host too often").await,
+                    Next::Park => {
+                        self.park("its attempts died with the host too often").await;
+                        continue;
+                    }
                     Next::ConfigWithoutHook => self.set_config_without_hook(&row).await,
                     Next::Run => self.start_turn(&agent, row).await,
                 },
-                Err(error) => self.park(&error.to_string()).await,
+                Err(error) => {
+                    self.park(&error.to_string()).await;
+                    continue;
+                }
             };
             if let Err(error) = step {
                 // The row stays first and unfinished, and is tried again.
@@ -174,7 +180,10 @@ impl Owner {
 
         let Asked { kind, call, new_config } = match self.call_of(&row) {
             Ok(asked) => asked,
-            Err(error) => return self.park(&error.to_string()).await,
+            Err(error) => {
+                self.park(&error.to_string()).await;
+                return Ok(());
+            }
         };
         let config =
             new_config.clone().map_or_else(|| Arc::clone(&self.core.config), |new| Arc::new(Value::Object(new)));
@@ -248,28 +257,32 @@ impl Owner {
     }
 
     /// Stops running the first row until somebody retries or discards it.
-    pub(super) async fn park(&mut self, why: &str) -> Result<(), Error> {
-        let Some(row) = self.queue.front_mut() else { return Ok(()) };
-        let (turn_id, attempt) = row.names();
-        tracing::warn!(instance = %self.id, turn_id, attempt, message_id = row.id, why, "a message is parked");
+    pub(super) async fn park(&mut self, why: &str) {
+        let Some(row) = self.queue.front_mut() else { return };
         // In memory whatever the disk says, so that it can be run again or given up when there is room once more.
         row.parked = true;
-        self.parked = true;
-        let seq = row.seq;
+        let (seq, (turn_id, attempt)) = (row.seq, row.names());
+        tracing::warn!(instance = %self.id, turn_id, attempt, message_id = row.id, why, "a message is parked");
         self.tell_status(InstanceStatus::Parked, StatusEvent::Parked);
         self.answer_parked(why);
-        self.store.park(seq).await?;
-        Ok(())
+        if let Err(error) = self.store.park(seq).await {
+            tracing::error!(instance = %self.id, inbox_seq = seq, %error, "a message cannot be parked");
+        }
     }
 
-    /// Answers who waits for anything but a message's turn: those requests have no bound of their own, and nothing runs until
-    /// somebody retries or discards what is parked.
+    /// True while a row waits for a person, and nothing but upgrades is done.
+    pub(super) fn is_parked(&self) -> bool {
+        self.queue.iter().any(|row| row.parked)
+    }
+
+    /// Answers who waits for what is not done before somebody retries or discards what is parked: those requests have no bound
+    /// of their own. A message's have, and an upgrade goes on.
     fn answer_parked(&mut self, why: &str) {
         let Some(error) = self.parked_error() else { return };
         let WireError { message, .. } = WireError::from(error);
         let error = WireError::new(ErrorCode::Parked, format!("{message}: {why}"));
-        let waiting: Vec<u64> =
-            self.queue.iter().filter(|row| row.kind != RowKind::Message).map(|row| row.seq).collect();
+        let stays = |row: &&Row| row.kind != RowKind::Message && (row.kind != RowKind::Upgrade || row.parked);
+        let waiting: Vec<u64> = self.queue.iter().filter(stays).map(|row| row.seq).collect();
         for seq in waiting {
             self.resolve(seq, &Outcome { cut: self.core.cut, text: None, error: Some(error.clone()) });
         }

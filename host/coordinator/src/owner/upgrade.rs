@@ -3,11 +3,10 @@
 //! An upgrade is durable before it is acknowledged and takes effect between two turns. Code and migrated state become true
 //! in one cut. Must never consume a message: what fails here leaves the old code in force.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use podium_store::{CutKind, CutRequest, NewRow, NewUpdate, Outcome, RowKind, TrialNote};
-use podium_wire::rest::{Description, Hook, LogLevel, UpgradeReceipt, UpgradeStatus};
+use podium_wire::rest::{Description, Hook, UpgradeReceipt, UpgradeStatus};
 use podium_wire::updates::{DeploymentChanged, DeploymentReason, StateDelta, StatusEvent, UpdateBody};
 use podium_wire::{DeploymentId, ErrorCode, InstanceId, WireError};
 use serde::{Deserialize, Serialize};
@@ -128,14 +127,6 @@ pub(super) fn ordered(mut rows: Vec<Row>, stopped: bool) -> Vec<Row> {
     rows
 }
 
-/// Where a new upgrade goes: behind what runs or has begun and behind earlier upgrades, before everything else.
-fn place(queue: &VecDeque<Row>, running: bool, stopped: bool) -> usize {
-    let begun = running || queue.front().is_some_and(|row| !waits(row, stopped));
-    let from = usize::from(begun);
-    let earlier = queue.iter().skip(from).take_while(|row| row.kind == RowKind::Upgrade && !row.parked).count();
-    from + earlier
-}
-
 /// The schema version from which the new code has to migrate; none when it takes the state as it is.
 fn migrates(old_version: u32, new: &Description) -> Option<u32> {
     (new.hooks.contains(&Hook::Migrate) && old_version != new.state_schema_version).then_some(old_version)
@@ -208,15 +199,13 @@ impl Owner {
         let id = self.parts.random.uuid_v7(now).to_string();
         let new = NewRow { sender, id, kind: RowKind::Upgrade, hashed: body.clone(), body, at: now, start: None };
         let accepted = self.store.accept(new.clone()).await?;
-        let first = self.queue.front().map(|row| row.seq);
-        let runs = self.running.as_ref().is_some_and(|running| Some(running.attempt.row.seq) == first);
-        let place = place(&self.queue, runs, self.core.stopped);
-        self.queue.insert(place, Row::accepted(accepted.inbox_seq, new));
+        // It is brought forward when nothing runs.
+        self.queue.push_back(Row::accepted(accepted.inbox_seq, new));
         if hurries {
             self.make_way();
         }
         let (told, outcome) = oneshot::channel();
-        self.waiters.entry(accepted.inbox_seq).or_default().push(told);
+        self.wait_for(accepted.inbox_seq, told);
         Ok(Queued { receipt, outcome: Some(outcome) })
     }
 
@@ -361,7 +350,7 @@ impl Owner {
 
     /// Puts the old code back, and the state from before a migration; the row runs again on it, as the next attempt.
     pub(super) async fn put_back(&mut self, attempt: Attempt, error: WireError) {
-        attempt.turn.host_log(LogLevel::Error, &format!("{}: {}", error.code, error.message));
+        attempt.turn.log_failure(&error);
         self.abandon(&attempt.turn);
         let attempts = attempt.row.attempts.saturating_sub(1);
         self.write_attempts(attempt.row.seq, attempts).await;
@@ -371,9 +360,7 @@ impl Owner {
         }
         if let Err(error) = self.cut_back(error).await {
             tracing::error!(instance = %self.id, %error, "the cut of a version that is put back cannot be made");
-            if let Err(error) = self.park("its cut cannot be made").await {
-                tracing::error!(instance = %self.id, %error, "a message cannot be parked");
-            }
+            self.park("its cut cannot be made").await;
         }
     }
 

@@ -155,7 +155,7 @@ impl Owner {
     pub(super) fn drop_stale_guest(&mut self) {
         let Some(seat) = self.warm.seat.as_ref().filter(|_| self.running.is_none()) else { return };
         let is_true = self.warm.cut == self.core.cut;
-        if !is_true || self.stopping || self.core.stopped || self.parked {
+        if !is_true || self.stopping || self.core.stopped || self.is_parked() {
             self.warm.drop_guest();
         } else {
             // A message that was refused, or was known already, had claimed it.

@@ -1,10 +1,10 @@
 //! The host's own log: lines for programs, what they name, and what they never say.
 
+use podium_it::database::held;
 use podium_it::{Client, Data, Host, eventually};
 use podium_wire::rest::InstanceStatus;
 use podium_wire::updates::{EventType, UpdateBody};
 use podium_wire::{ErrorCode, InstanceId};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 
 /// Every line as JSON with the keys that all have.
@@ -101,13 +101,10 @@ async fn a_cut_that_cannot_be_made_is_counted_and_logged_once_and_loses_nothing(
     let message = socket.say("sleep 1000").await;
     let turn_id = socket.until(EventType::StreamStart).await.pop().and_then(|update| update.turn_id).expect("a turn");
     // Somebody else holds the database that a cut is written to.
-    let path = host.data().path().join(format!("instances/{id}/messages/messages.db"));
-    let other = Connection::open(path).expect("the database opens");
-    eventually("the other's transaction", async || other.execute_batch("BEGIN IMMEDIATE").ok()).await;
+    let other = held(&host, id).await;
     let count = "podium_turns_ended_total{outcome=\"not_cut\"} 1\n";
     eventually("a turn without a cut", async || client.get("/metrics").await.text().contains(count).then_some(()))
         .await;
-    other.execute_batch("ROLLBACK").expect("the other lets go");
     drop(other);
     client.until(id, "a parked message", |info| info.status == InstanceStatus::Parked).await;
     assert_eq!(client.post(&format!("/api/v1/instances/{id}/messages/{message}/retry")).await.status, 202);

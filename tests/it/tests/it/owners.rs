@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use podium_it::database::writable;
 use podium_it::socket::End;
 use podium_it::{Client, Host, agents, eventually, within};
 use podium_wire::frames::ServerFrame;
@@ -29,14 +30,6 @@ fn is_marked_resting(host: &Host, id: InstanceId) -> bool {
 
 async fn active_agents(client: &Client) -> Option<u64> {
     client.get("/admin/status").await.json()["active_agents"].as_u64()
-}
-
-/// The instance's database, to put something in the way of what is written there.
-fn messages_db(host: &Host, id: InstanceId) -> Connection {
-    let path = host.data().path().join(format!("instances/{id}/messages/messages.db"));
-    let connection = Connection::open(path).expect("the database opens");
-    connection.busy_timeout(podium_it::PATIENCE).expect("a busy timeout");
-    connection
 }
 
 #[tokio::test]
@@ -76,7 +69,7 @@ async fn a_wait_forgives_deaths_however_often_the_owner_is_asked() {
     assert_eq!(client.deploy(agents::with_retry("probe", 1), None, None).await.status, 201);
     let id = client.instance("probe").await;
     client.post_message(id, "m-1", "sleep 60000").await;
-    let database = messages_db(&host, id);
+    let database = writable(&host, id);
     let attempts = "SELECT attempts FROM inbox WHERE id = 'm-1'";
     eventually("the wait to count", async || {
         client.info(id).await;
@@ -139,7 +132,7 @@ async fn a_turn_that_could_not_be_started_is_tried_again_unasked() {
     let client = host.client();
     let id = client.deployed_instance("probe").await;
     client.post_message(id, "m-1", "sleep 3000").await;
-    let database = messages_db(&host, id);
+    let database = writable(&host, id);
     client.until(id, "the first one waits", |info| info.status == InstanceStatus::Waiting).await;
     // No turn can begin; what runs can end.
     let trigger = "CREATE TRIGGER no_turn BEFORE INSERT ON turns BEGIN SELECT RAISE(ABORT, 'no turn'); END";
@@ -161,7 +154,7 @@ async fn an_upgrade_that_could_not_be_made_is_tried_again_unasked() {
     let before = client.info(id).await.deployment_id;
     let again = agents::component("probe");
     let deployed: Value = client.deploy(again, Some("probe"), Some("1.9.0")).await.with(201);
-    let database = messages_db(&host, id);
+    let database = writable(&host, id);
     let trigger = "CREATE TRIGGER no_cut BEFORE INSERT ON cuts BEGIN SELECT RAISE(ABORT, 'no cut'); END";
     database.execute_batch(trigger).expect("a trigger");
     let path = format!("/agent/{id}/upgrade");

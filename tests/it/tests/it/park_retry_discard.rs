@@ -1,11 +1,11 @@
 //! A message on which the host dies again and again is parked; retry and discard (TURN §6).
 
+use podium_it::database::{Databases, held};
 use podium_it::{Client, Data, Host, agents, eventually};
 use podium_wire::ErrorCode;
 use podium_wire::InstanceId;
-use podium_wire::rest::{ExternalCut, InstanceStatus, MessageReceipt};
+use podium_wire::rest::{ExternalCut, InstanceStatus, MessageReceipt, UpgradeReceipt, UpgradeStatus};
 use podium_wire::updates::{EventType, UpdateBody};
-use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 /// A host with an instance whose first message has killed it as often as it may, and one message behind it.
@@ -49,10 +49,8 @@ async fn nothing_behind_a_parked_message_runs() {
 
 /// Deaths that count against a message, as the disk has them.
 fn deaths(data: &Data, id: InstanceId, message: &str) -> u32 {
-    let path = data.path().join(format!("instances/{id}/messages/messages.db"));
-    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opens");
-    let sql = "SELECT attempts FROM inbox WHERE id = ?1";
-    database.query_row(sql, [message], |row| row.get(0)).expect("the message is there")
+    let inbox = Databases::open(&data.path(), id).inbox();
+    inbox.iter().find(|row| row.id == message).expect("the message is there").attempts
 }
 
 #[tokio::test]
@@ -113,14 +111,6 @@ async fn a_parked_message_is_run_again_with_its_attempts_anew() {
     assert_eq!(client.ask_as(id, "behind", "push 1").await.text.as_deref(), Some("1"));
 }
 
-/// Holds the database that cuts are written to, as a person with a shell would.
-async fn held(host: &Host, id: InstanceId) -> Connection {
-    let path = host.data().path().join(format!("instances/{id}/messages/messages.db"));
-    let other = Connection::open(path).expect("opens");
-    eventually("the other's transaction", async || other.execute_batch("BEGIN IMMEDIATE").ok()).await;
-    other
-}
-
 #[tokio::test]
 async fn who_waits_behind_a_parked_message_is_told_so() {
     let host = Host::start().await;
@@ -143,6 +133,31 @@ async fn who_waits_behind_a_parked_message_is_told_so() {
     client.until(id, "both are done", |info| info.inbox == 0).await;
     let config = client.config(id).await;
     assert_eq!((config.revision, &config.config["name"]), (2, &json!("one")));
+}
+
+#[tokio::test]
+async fn an_upgrade_goes_on_while_a_message_is_parked() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("probe").await;
+    let successor = agents::component("successor");
+    assert_eq!(client.deploy(successor, Some("probe"), Some("2.0.0")).await.status, 201);
+    client.post_message(id, "m", "sleep 1500").await;
+    client.until(id, "it runs", |info| info.status == InstanceStatus::Waiting).await;
+    let path = format!("/api/v1/instances/{id}/upgrade?wait=60s");
+    let upgrade = tokio::spawn({
+        let client = client.clone();
+        async move { client.post_json(&path, &json!({"version": "2.0.0"})).await }
+    });
+    client.until(id, "the upgrade waits", |info| info.inbox == 2).await;
+    let other = held(&host, id).await;
+    client.until(id, "it is parked", |info| info.status == InstanceStatus::Parked).await;
+    drop(other);
+    let receipt: UpgradeReceipt = upgrade.await.expect("an answer").with(200);
+    assert_eq!(receipt.status, UpgradeStatus::Done);
+    let info = client.info(id).await;
+    assert_eq!(info.status, InstanceStatus::Parked);
+    assert!(info.deployment_id.to_string().contains("2.0.0"), "{info:?}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use podium_wire::{ErrorCode, InstanceId};
 const FEW: u64 = 1024;
 
 /// More slow requests than a host with so few descriptors can have in transfer.
-const SLOW_MAX: usize = 100;
+const SLOW_MAX: usize = 60;
 
 fn slow_upload(client: &Client, id: InstanceId) -> Slow {
     let mut upload = Slow::body(client, &format!("PUT /api/v1/instances/{id}/files/slow"), "application/octet-stream");
