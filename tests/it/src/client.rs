@@ -2,8 +2,8 @@
 
 use podium_wire::error::{ErrorBody, WireError};
 use podium_wire::rest::{
-    ConfigDocument, Deployed, ExternalCut, FilePage, HistoryPage, InstanceInfo, LogPage, MessageOutcome,
-    MessageReceipt, StateDocument,
+    ConfigDocument, Deployed, ExternalCut, FilePage, HistoryPage, InstanceInfo, InstanceStatus, LogPage,
+    MessageOutcome, MessageReceipt, StateDocument,
 };
 use podium_wire::{ErrorCode, InstanceId};
 use reqwest::Method;
@@ -274,6 +274,11 @@ impl Client {
     /// Waits until an instance's info is as it should be.
     pub async fn until(&self, id: InstanceId, what: &str, wanted: impl Fn(&InstanceInfo) -> bool) -> InstanceInfo {
         within(PATIENCE, what, async || Some(self.info(id).await).filter(|info| wanted(info))).await
+    }
+
+    /// Waits until an instance's turn waits.
+    pub async fn until_waiting(&self, id: InstanceId) {
+        self.until(id, "the turn waits", |info| info.status == InstanceStatus::Waiting).await;
     }
 
     /// A WebSocket to an instance.

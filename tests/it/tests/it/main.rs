@@ -19,6 +19,7 @@ mod deploy;
 mod dev;
 mod dev_terminal;
 mod files;
+mod fresh_and_warm;
 mod host_crash;
 mod host_log;
 mod host_stop;
