@@ -1,0 +1,293 @@
+//! Collection: what no kept version needs goes, and the store stays within its bytes.
+//!
+//! Nothing is counted while versions are made; what is needed is found by walking the kept versions. A segment of which less than half is
+//! needed is written anew, one at a time, so that a collection needs at most one segment beside. Its file goes when no row names it
+//! any more. Must never drop the head, what is prepared, or what is leased.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::chronicle::Chronicle;
+use crate::error::ChronicleError;
+use crate::hash::ContentHash;
+use crate::limits::OBJECT_BYTES_MAX;
+use crate::pack::ObjectKind;
+use crate::rows;
+use crate::snapshot::write_objects;
+use crate::trees::Trees;
+use crate::version::{Version, VersionStatus};
+
+/// Milliseconds of an hour and of a day.
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+/// Rows that one transaction removes: the host's other work goes on between.
+const ROWS_A_TRANSACTION: usize = 4096;
+/// Versions read at once.
+const VERSIONS_A_PAGE: usize = 1000;
+
+/// Which versions are kept; the head, prepared and leased ones always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// All that are younger than this, in milliseconds.
+    pub all_ms: u64,
+    /// The newest ones, whatever their age.
+    pub newest: usize,
+    /// The last one of each hour, of versions younger than this.
+    pub hourly_ms: u64,
+    /// The last one of each day, of versions younger than this.
+    pub daily_ms: u64,
+    /// Of recovered versions, the newest.
+    pub recovered: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { all_ms: DAY_MS, newest: 200, hourly_ms: 7 * DAY_MS, daily_ms: 90 * DAY_MS, recovered: 20 }
+    }
+}
+
+/// What a collection did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// Versions that were dropped.
+    pub versions: u64,
+    /// Contents that were dropped.
+    pub objects: u64,
+    /// Nodes of trees that were dropped.
+    pub trees: u64,
+    /// Segments that were written anew or removed.
+    pub segments: u64,
+    /// Bytes of segments before.
+    pub bytes_before: u64,
+    /// Bytes of segments after.
+    pub bytes_after: u64,
+}
+
+/// What kept versions need.
+#[derive(Default)]
+struct Needed {
+    trees: HashSet<ContentHash>,
+    objects: HashSet<ContentHash>,
+}
+
+impl Chronicle {
+    /// Drops what `retention` does not keep and what nothing needs then. While the store has more than `bytes_wanted`, older
+    /// versions go too, the oldest first.
+    pub fn collect(&mut self, retention: &Retention, bytes_wanted: u64) -> Result<Collected, ChronicleError> {
+        let mut done = Collected { bytes_before: self.cas.recorded_bytes(), ..Collected::default() };
+        let now = self.clock.now_ms();
+        let versions = self.all_versions()?;
+        let leased: HashSet<u64> =
+            self.database.transaction(|connection| rows::lease::current(connection, now))?.into_iter().collect();
+        let ends = [self.head.version, self.tip.version];
+        let is_pinned = move |version: &Version| {
+            ends.contains(&version.id) || version.status == VersionStatus::Prepared || leased.contains(&version.id)
+        };
+        let mut kept: BTreeMap<u64, &Version> = kept(&versions, retention, now, &is_pinned);
+        let dropped: Vec<&Version> = versions.iter().filter(|version| !kept.contains_key(&version.id)).collect();
+        self.drop_versions(&dropped)?;
+        done.versions += count(dropped.len());
+        self.sweep(&mut done)?;
+        // Half of what is left and may go, at a time: each round is a walk over what stays.
+        while self.cas.recorded_bytes() > bytes_wanted {
+            let loose: Vec<&Version> = kept.values().copied().filter(|version| !is_pinned(version)).collect();
+            let oldest = loose.len().div_ceil(2);
+            if oldest == 0 {
+                break;
+            }
+            let dropped = &loose[..oldest];
+            self.drop_versions(dropped)?;
+            for version in dropped {
+                kept.remove(&version.id);
+            }
+            done.versions += count(dropped.len());
+            self.sweep(&mut done)?;
+        }
+        done.bytes_after = self.cas.recorded_bytes();
+        Ok(done)
+    }
+
+    fn all_versions(&self) -> Result<Vec<Version>, ChronicleError> {
+        let mut versions: Vec<Version> = Vec::new();
+        loop {
+            let after = versions.last().map_or(0, |version| version.id);
+            let page = rows::version::list(self.database.connection(), after, VERSIONS_A_PAGE)?;
+            if page.is_empty() {
+                return Ok(versions);
+            }
+            versions.extend(page);
+        }
+    }
+
+    fn drop_versions(&self, dropped: &[&Version]) -> Result<(), ChronicleError> {
+        self.hit("gc.drop")?;
+        for some in dropped.chunks(ROWS_A_TRANSACTION) {
+            self.database.transaction(|connection| {
+                for version in some {
+                    rows::change::drop_version(connection, version)?;
+                    rows::version::remove(connection, version.id)?;
+                }
+                let (_, oldest) = rows::version::sums(connection)?;
+                rows::skipped::prune(connection, oldest)
+            })?;
+        }
+        self.hit("gc.dropped")
+    }
+
+    /// Marks from all versions that are there, and removes the rest.
+    fn sweep(&mut self, done: &mut Collected) -> Result<(), ChronicleError> {
+        let needed = self.mark()?;
+        self.hit("gc.marked")?;
+        let trees = rows::tree::names(self.database.connection())?;
+        let trees: Vec<ContentHash> = trees.into_iter().filter(|hash| !needed.trees.contains(hash)).collect();
+        let mut objects = Vec::new();
+        let mut live: BTreeMap<u64, u64> = BTreeMap::new();
+        rows::object::each(self.database.connection(), |hash, place| {
+            if needed.objects.contains(&hash) {
+                *live.entry(place.segment).or_default() += place.taken();
+            } else {
+                objects.push(hash);
+            }
+            Ok(())
+        })?;
+        // An object without its tree is only waste; a tree without its object would be damage.
+        for some in trees.chunks(ROWS_A_TRANSACTION) {
+            self.database
+                .transaction(|connection| some.iter().try_for_each(|hash| rows::tree::remove(connection, *hash)))?;
+        }
+        for some in objects.chunks(ROWS_A_TRANSACTION) {
+            self.database
+                .transaction(|connection| some.iter().try_for_each(|hash| rows::object::remove(connection, *hash)))?;
+        }
+        done.trees += count(trees.len());
+        done.objects += count(objects.len());
+        self.hit("gc.rows")?;
+        for segment in rows::segment::all(self.database.connection())? {
+            let live = live.get(&segment.id).copied().unwrap_or(0);
+            self.database.transaction_at(podium_sqlite::Synchronous::Normal, |connection| {
+                rows::segment::set_live(connection, segment.id, live)
+            })?;
+            if live < segment.len.div_ceil(2) {
+                self.rewrite(segment.id, segment.len)?;
+                done.segments += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&self) -> Result<Needed, ChronicleError> {
+        let trees = Trees::new(&self.database);
+        let mut needed = Needed::default();
+        let mut roots: Vec<ContentHash> = self.all_versions()?.iter().map(|version| version.root).collect();
+        roots.extend([self.head.root, self.tip.root]);
+        for root in roots {
+            let Needed { trees: marked, objects } = &mut needed;
+            let marked = std::cell::RefCell::new(marked);
+            trees.missing(
+                root,
+                |hash| Ok(marked.borrow().contains(&hash)),
+                |hash| {
+                    marked.borrow_mut().insert(hash);
+                    objects.extend(trees.contents(hash)?);
+                    Ok(())
+                },
+            )?;
+        }
+        let mut lists = Vec::new();
+        rows::object::each(self.database.connection(), |hash, place| {
+            if place.kind == ObjectKind::ChunkList && needed.objects.contains(&hash) {
+                lists.push(hash);
+            }
+            Ok(())
+        })?;
+        for list in lists {
+            match self.cas.parts(&self.database, list) {
+                Ok(parts) => needed.objects.extend(parts.iter().filter_map(|part| match part {
+                    crate::cas::Part::Data(_, hash) => Some(*hash),
+                    crate::cas::Part::Zeros(_) => None,
+                })),
+                // Its parts cannot be known; nobody can read the file in any case.
+                Err(error @ ChronicleError::Damaged { .. }) => tracing::error!(%error, "a large file is damaged"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Copies what is needed of a segment behind the others, flips the rows in one transaction, and removes the file.
+    fn rewrite(&mut self, segment: u64, len: u64) -> Result<(), ChronicleError> {
+        let objects = rows::object::of_segment(self.database.connection(), segment)?;
+        // Never into itself.
+        if self.cas.packs.is_writing(segment) {
+            self.cas.packs.seal()?;
+        }
+        let mut moved = Vec::with_capacity(objects.len());
+        for (hash, place) in objects {
+            match self.cas.packs.read(hash, &place, OBJECT_BYTES_MAX) {
+                Ok(stored) => {
+                    let to = self.cas.packs.append(hash, place.kind, place.encoding, place.raw_len, &stored)?;
+                    moved.push((hash, to));
+                }
+                // What cannot be read is not made whole by staying; `fsck` told of it.
+                Err(error @ ChronicleError::Damaged { .. }) => {
+                    tracing::error!(%error, "content is lost with its segment");
+                }
+                Err(error) => {
+                    self.forget_pending();
+                    return Err(error);
+                }
+            }
+        }
+        let written = self.cas.packs.sync().and_then(|()| self.hit("gc.copied")).and_then(|()| {
+            let (cas, now) = (&self.cas, self.clock.now_ms());
+            self.database.transaction(|connection| {
+                for (hash, place) in &moved {
+                    rows::object::write(connection, *hash, place)?;
+                }
+                rows::segment::remove(connection, segment)?;
+                write_objects(connection, cas, now, Some(segment))
+            })
+        });
+        if let Err(error) = written {
+            self.forget_pending();
+            return Err(error);
+        }
+        let added: u64 = moved.iter().map(|(_, place)| place.taken()).sum();
+        self.cas.moved(added, len);
+        self.hit("gc.flipped")?;
+        self.cas.packs.remove(segment)?;
+        self.hit("gc.removed")
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// The versions that stay.
+fn kept<'v>(
+    versions: &'v [Version],
+    retention: &Retention,
+    now: u64,
+    is_pinned: impl Fn(&Version) -> bool,
+) -> BTreeMap<u64, &'v Version> {
+    let mut kept = BTreeMap::new();
+    let (mut hours, mut days) = (HashSet::new(), HashSet::new());
+    let (mut newest, mut recovered) = (0, 0);
+    // From the newest: the last one of an hour is the first that is met.
+    for version in versions.iter().rev() {
+        let age = now.saturating_sub(version.at);
+        let keep = if version.status == VersionStatus::Recovered {
+            recovered += 1;
+            recovered <= retention.recovered
+        } else {
+            newest += 1;
+            let hourly = age < retention.hourly_ms && hours.insert(version.at / HOUR_MS);
+            let daily = age < retention.daily_ms && days.insert(version.at / DAY_MS);
+            newest <= retention.newest || age < retention.all_ms || hourly || daily
+        };
+        if keep || is_pinned(version) {
+            kept.insert(version.id, version);
+        }
+    }
+    kept
+}

@@ -1,0 +1,182 @@
+//! Back to the last cut: after a crash, and when a turn failed (TURN.md §3 and §6).
+//!
+//! What the workspace holds and no cut knows of is kept as a `recovered` version first. The store, not `work/`, is the truth of a cut.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+
+use podium_sqlite::Synchronous;
+
+use crate::beneath::{self, NamesBuffer};
+use crate::chronicle::Chronicle;
+use crate::dirty::Generation;
+use crate::error::ChronicleError;
+use crate::hash::ContentHash;
+use crate::limits::Limits;
+use crate::node::Kind;
+use crate::path::WorkPath;
+use crate::restore::Brought;
+use crate::rows;
+use crate::snapshot::{Found, SnapshotRequest};
+use crate::trash;
+use crate::tree::empty_root;
+use crate::trees::{Difference, Trees};
+use crate::version::VersionKind;
+
+/// Most entries that may differ.
+const DIFFERENT_MAX: usize = 2_100_000;
+
+/// No cut is past this: a rollback takes back only what is prepared.
+const EVERY_CUT: u64 = i64::MAX.unsigned_abs();
+
+/// What bringing the workspace back came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BroughtBack {
+    /// The recovered version that keeps what was there; none when it was the last cut's content already.
+    pub kept: Option<u64>,
+    /// Versions that no cut names and that are recovered ones now.
+    pub past: Vec<u64>,
+    /// What was done to the files.
+    pub brought: Brought,
+    /// True when there was too much to be kept.
+    pub too_large_to_keep: bool,
+}
+
+impl Chronicle {
+    /// Undoes everything since the last cut: a turn failed. What it wrote is kept as a recovered version.
+    pub fn roll_back(&mut self) -> Result<BroughtBack, ChronicleError> {
+        let mut generation = self.dirty.take();
+        generation.scan |= self.unsettled;
+        let back = self.bring_back(&generation, EVERY_CUT);
+        if back.is_err() {
+            self.unsettled = true;
+            self.dirty.put_back(generation);
+            self.dirty.scan_needed();
+            self.forget_pending();
+        }
+        back
+    }
+
+    /// Brings `work/` to the head. `generation` is what may differ from the tip; versions past `cut` become recovered ones.
+    pub(crate) fn bring_back(&mut self, generation: &Generation, cut: u64) -> Result<BroughtBack, ChronicleError> {
+        let mut back = BroughtBack::default();
+        let found = match self.look(generation) {
+            Err(ChronicleError::OverLimit { what, limit }) => {
+                tracing::warn!(%what, limit, "a workspace is too large to be kept before it is brought back");
+                back.too_large_to_keep = true;
+                self.look_after_pruning(&mut back)?
+            }
+            found => found?,
+        };
+        back.past = self
+            .database
+            .transaction_at(Synchronous::Normal, |connection| rows::version::recover_past(connection, cut))?;
+        let from = found.root;
+        let differences =
+            Trees::with(&self.database, &found.nodes).diff(&WorkPath::root(), from, self.head.root, DIFFERENT_MAX)?;
+        let known = if from == self.head.root {
+            None
+        } else {
+            rows::version::recovered_with(self.database.connection(), from)?
+        };
+        self.tip = self.head;
+        self.prepared = false;
+        if known.is_none() && differences.iter().any(says_something) {
+            self.cas.packs.sync()?;
+            let request = SnapshotRequest { kind: VersionKind::Recovered, cut: None, turn: None, scan: true };
+            back.kept = Some(self.write_version(&request, found)?.version);
+        } else {
+            back.kept = known;
+            self.note_unchanged(found)?;
+        }
+        self.hit("recover.kept")?;
+        let brought = self.bring("recover", from, self.head.root, &differences)?;
+        let replaced = back.brought.replaced_skipped + brought.replaced_skipped;
+        back.brought = Brought { replaced_skipped: replaced, ..brought };
+        self.unsettled = false;
+        Ok(back)
+    }
+
+    /// Removes what makes the workspace too large, and looks again.
+    fn look_after_pruning(&mut self, back: &mut BroughtBack) -> Result<Found, ChronicleError> {
+        let limits = self.limits;
+        let mut last = None;
+        // What is left has the head's entries and sizes, and may still have content that the store has no room for.
+        for root in [self.head.root, empty_root()] {
+            self.forget_pending();
+            back.brought.replaced_skipped += self.prune(root)?;
+            // The head may be larger than today's limits allow.
+            self.limits = Limits { workspace_bytes: u64::MAX, workspace_entries: u64::MAX, ..limits };
+            let found = self.look(&Generation { scan: true, ..Generation::default() });
+            self.limits = limits;
+            match found {
+                Err(error @ ChronicleError::OverLimit { .. }) => last = Some(error),
+                found => return found,
+            }
+        }
+        Err(last.unwrap_or(ChronicleError::Refused("a workspace is too large to be looked at")))
+    }
+
+    /// Removes from `work/` whatever the tree does not have, without reading it: there may be any amount. What versions are known to
+    /// leave out stays. Gives the number of entries removed that no version ever had.
+    fn prune(&mut self, root: ContentHash) -> Result<u64, ChronicleError> {
+        let skipped = rows::skipped::now(self.database.connection())?;
+        let skipped: BTreeSet<WorkPath> = skipped.into_iter().map(|skipped| skipped.path).collect();
+        let holds_skipped = |path: &WorkPath| skipped.iter().any(|it| it.is_within(path));
+        let trees = Trees::new(&self.database);
+        let mut buffer = NamesBuffer::new();
+        let mut left_out = 0;
+        let mut folders = vec![(WorkPath::root(), root)];
+        while let Some((path, hash)) = folders.pop() {
+            let entries = trees.folder(hash)?;
+            let folder = match self.work.folder(&path) {
+                Ok(folder) => folder,
+                Err(error) if beneath::is_gone(error) => continue,
+                Err(error) => return Err(ChronicleError::work(&path, error)),
+            };
+            let mut spared = BTreeSet::new();
+            loop {
+                let mut threw = false;
+                // Names that are taken out while they are read may hide others: until a look finds none.
+                beneath::each_name(folder.as_fd(), &mut buffer, |name| {
+                    let entry = entries.binary_search_by(|entry| (*entry.name).cmp(name)).ok().map(|at| &entries[at]);
+                    let same = match (entry, beneath::meta_in(folder.as_fd(), name)) {
+                        (Some(entry), Ok(meta)) => {
+                            meta.kind == Ok(entry.kind) && (entry.kind != Kind::File || meta.size == entry.size)
+                        }
+                        _ => false,
+                    };
+                    if same {
+                        return Ok(true);
+                    }
+                    match path.join(name) {
+                        Ok(path) if holds_skipped(&path) => {
+                            spared.insert(path);
+                        }
+                        _ => {
+                            trash::throw(&self.tmp, folder.as_fd(), name)?;
+                            threw = true;
+                        }
+                    }
+                    Ok::<_, rustix::io::Errno>(true)
+                })
+                .map_err(|error| ChronicleError::work(&path, error))?;
+                left_out += trash::empty(&self.tmp, &self.place.tmp())?.left_out;
+                if !threw {
+                    break;
+                }
+            }
+            for entry in entries.iter().filter(|entry| entry.kind == Kind::Folder) {
+                folders.push((path.join(&entry.name)?, entry.hash));
+            }
+            // Folders that only lead to what stays; what is no folder is found gone above.
+            folders.extend(spared.into_iter().filter(|path| !skipped.contains(path)).map(|path| (path, empty_root())));
+        }
+        Ok(left_out)
+    }
+}
+
+/// Whether somebody could miss it: a folder that is only there, because something that no version has keeps it, says nothing.
+fn says_something(difference: &Difference) -> bool {
+    !matches!(difference, Difference { old: Some(old), new: None, .. } if old.kind == Kind::Folder)
+}
