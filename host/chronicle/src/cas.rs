@@ -37,9 +37,10 @@ impl Part {
 }
 
 /// Stored content, and what is to be stored with the next transaction.
-#[derive(Debug)]
 pub(crate) struct Cas {
     pub(crate) packs: Packs,
+    /// Made at first use and kept: its tables are larger than most files.
+    compressor: Option<zstd::bulk::Compressor<'static>>,
     pending: HashMap<ContentHash, Place>,
     /// Bytes appended since the last recording.
     pending_bytes: u64,
@@ -48,9 +49,15 @@ pub(crate) struct Cas {
     recorded_bytes: u64,
 }
 
+impl std::fmt::Debug for Cas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cas").field("packs", &self.packs).field("pending", &self.pending.len()).finish_non_exhaustive()
+    }
+}
+
 impl Cas {
     pub(crate) fn new(packs: Packs, recorded_bytes: u64, store_bytes_max: u64) -> Self {
-        Self { packs, pending: HashMap::new(), pending_bytes: 0, store_bytes_max, recorded_bytes }
+        Self { packs, compressor: None, pending: HashMap::new(), pending_bytes: 0, store_bytes_max, recorded_bytes }
     }
 
     /// Stores bytes of at most [`OBJECT_BYTES_MAX`] unless they are there; gives their name.
@@ -58,15 +65,26 @@ impl Cas {
         let hash = ContentHash::of(bytes);
         if self.find(database, hash)?.is_none() {
             let raw_len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let packed =
-                if bytes.len() >= COMPRESSED_FROM { zstd::bulk::compress(bytes, ZSTD_LEVEL).ok() } else { None };
-            // A sixteenth is what the time to read it back is worth.
-            match packed.filter(|packed| packed.len() < bytes.len() - bytes.len() / 16) {
+            let packed = self.compressed(bytes);
+            match packed {
                 Some(packed) => self.append(hash, ObjectKind::Blob, Encoding::Zstd, raw_len, &packed)?,
                 None => self.append(hash, ObjectKind::Blob, Encoding::Raw, raw_len, bytes)?,
             }
         }
         Ok(hash)
+    }
+
+    /// Packed bytes; none when they would hardly be fewer, or cannot be packed.
+    fn compressed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if bytes.len() < COMPRESSED_FROM {
+            return None;
+        }
+        if self.compressor.is_none() {
+            self.compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
+        }
+        // A sixteenth is what the time to read it back is worth.
+        let packed = self.compressor.as_mut()?.compress(bytes).ok()?;
+        (packed.len() < bytes.len() - bytes.len() / 16).then_some(packed)
     }
 
     /// Stores the list of a large file's parts under the name of its content, unless that is there.

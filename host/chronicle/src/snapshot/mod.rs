@@ -105,6 +105,16 @@ impl Chronicle {
 
     /// Looks at what a generation names, or at everything.
     pub(crate) fn look(&mut self, generation: &Generation) -> Result<Found, ChronicleError> {
+        // One view of the database for all questions: without it each one locks and unlocks the file.
+        self.database.connection().execute_batch("BEGIN")?;
+        let found = self.look_within(generation);
+        let ended = self.database.connection().execute_batch("COMMIT");
+        let found = found?;
+        ended?;
+        Ok(found)
+    }
+
+    fn look_within(&mut self, generation: &Generation) -> Result<Found, ChronicleError> {
         let settled = if self.sure_times {
             None
         } else {

@@ -35,7 +35,7 @@ fn print(what: &str, mut times: Vec<Duration>) {
 #[test]
 #[ignore = "figures, not a check"]
 fn of_ten_thousand_and_a_hundred_thousand_files() {
-    for files in [10_000_u32, 100_000] {
+    for files in sizes() {
         let (mut bench, first) = filled(files);
         println!("{files} files: first snapshot {first:?}, {:?}", bench.get().stats().unwrap());
         let clock = bench.clock.clone();
@@ -100,4 +100,10 @@ fn of_ten_thousand_and_a_hundred_thousand_files() {
         let collected = bench.get().collect(&keep, u64::MAX).unwrap();
         println!("  collection {:?}: {collected:?}", clock.monotonic() - start);
     }
+}
+
+/// `FIGURES_FILES=10000` measures one size.
+fn sizes() -> Vec<u32> {
+    let asked = std::env::var("FIGURES_FILES").ok().and_then(|files| files.parse().ok());
+    asked.map_or_else(|| vec![10_000, 100_000], |files| vec![files])
 }
