@@ -93,8 +93,8 @@ impl DirtySet {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An entry was made, written, removed, renamed or had its attributes changed. Tell it after the change, and for a rename
-    /// tell both names.
+    /// An entry was made, written, removed or had its attributes changed. Tell it after the change, and of a folder that is removed
+    /// with what was in it tell each entry: the folder may be there again before anybody looks.
     pub fn touched(&self, path: &WorkPath) {
         self.inner().generation.add(path.clone(), Scope::Entry);
     }

@@ -13,6 +13,7 @@ use crate::limits::OBJECT_BYTES_MAX;
 use crate::pack::ObjectKind;
 use crate::rows;
 use crate::snapshot::write_objects;
+use crate::tree::empty_root;
 use crate::trees::Trees;
 use crate::version::{Version, VersionStatus};
 
@@ -177,20 +178,21 @@ impl Chronicle {
     fn mark(&self) -> Result<Needed, ChronicleError> {
         let trees = Trees::new(&self.database);
         let mut needed = Needed::default();
-        let mut roots: Vec<ContentHash> = self.all_versions()?.iter().map(|version| version.root).collect();
-        roots.extend([self.head.root, self.tip.root]);
-        for root in roots {
-            let Needed { trees: marked, objects } = &mut needed;
-            let marked = std::cell::RefCell::new(marked);
-            trees.missing(
-                root,
-                |hash| Ok(marked.borrow().contains(&hash)),
-                |hash| {
-                    marked.borrow_mut().insert(hash);
-                    objects.extend(trees.contents(hash)?);
-                    Ok(())
-                },
-            )?;
+        let mut nodes: Vec<ContentHash> = self.all_versions()?.iter().map(|version| version.root).collect();
+        nodes.extend([self.head.root, self.tip.root]);
+        while let Some(hash) = nodes.pop() {
+            if hash == empty_root() || !needed.trees.insert(hash) {
+                continue;
+            }
+            match trees.named_by(hash) {
+                Ok((beneath, contents)) => {
+                    nodes.extend(beneath);
+                    needed.objects.extend(contents);
+                }
+                // What it named cannot be known, and nobody can reach it by this way any more; the rest is collected all the same.
+                Err(error @ ChronicleError::Damaged { .. }) => tracing::error!(%error, "a tree is damaged"),
+                Err(error) => return Err(error),
+            }
         }
         let mut lists = Vec::new();
         rows::object::each(self.database.connection(), |hash, place| {

@@ -110,7 +110,9 @@ impl Chronicle {
             .transaction_at(Synchronous::Normal, |connection| rows::op::start(connection, kind, from, to, now))?;
         self.unsettled = true;
         self.hit("restore.started")?;
-        let placed = self.place_all(differences)?;
+        // A restore that failed before may have left something staged.
+        trash::empty(&self.tmp, &self.place.tmp())?;
+        let placed = self.place_all(to, differences)?;
         self.hit("restore.placed")?;
         rustix::fs::syncfs(self.work.root()).map_err(|error| ChronicleError::file(self.place.work(), error))?;
         self.hit("restore.synced")?;
@@ -132,11 +134,11 @@ impl Chronicle {
         Ok(brought)
     }
 
-    fn place_all(&mut self, differences: &[Difference]) -> Result<Placed, ChronicleError> {
+    fn place_all(&mut self, to: ContentHash, differences: &[Difference]) -> Result<Placed, ChronicleError> {
         let skipped: BTreeSet<WorkPath> =
             rows::skipped::now(self.database.connection())?.into_iter().map(|skipped| skipped.path).collect();
         let mut placed = Placed::default();
-        let mut hand = Hand { work: &self.work, tmp: &self.tmp, open: None, staged: 0 };
+        let mut hand = Hand { work: &self.work, tmp: &self.tmp, open: None, staged: 0, opened_up: BTreeSet::new() };
         let mut modes = Vec::new();
         for Difference { path, old: _, new } in differences {
             let Some(entry) = new else { continue };
@@ -178,6 +180,12 @@ impl Chronicle {
         // Last, because a folder may take away the right to write in it.
         for (path, mode) in modes.into_iter().rev() {
             hand.set_mode(path, mode)?;
+        }
+        let trees = Trees::new(&self.database);
+        for path in &hand.opened_up {
+            if let Some(entry) = trees.find(to, path)?.filter(|entry| entry.kind == Kind::Folder) {
+                hand.set_mode(path, entry.mode)?;
+            }
         }
         let removed = trash::empty(&self.tmp, &self.place.tmp())?;
         placed.brought.replaced_skipped += removed.left_out;
@@ -295,6 +303,8 @@ struct Hand<'a> {
     /// The folder that was used last.
     open: Option<(WorkPath, OwnedFd)>,
     staged: u64,
+    /// Folders that had to be given rights; they get theirs back at the end.
+    opened_up: BTreeSet<WorkPath>,
 }
 
 impl Hand<'_> {
@@ -368,6 +378,7 @@ impl Hand<'_> {
                 }
                 Err(Errno::ACCESS) => {
                     rustix::fs::fchmod(&folder, Mode::RWXU).map_err(failed)?;
+                    self.opened_up.extend(path.split().map(|(parent, _)| parent));
                 }
                 other => return other.map_err(failed),
             }
@@ -389,6 +400,7 @@ impl Hand<'_> {
         let mut result = rustix::fs::unlinkat(&folder, name, flags);
         if result == Err(Errno::ACCESS) {
             rustix::fs::fchmod(&folder, Mode::RWXU).map_err(failed)?;
+            self.opened_up.insert(parent);
             result = rustix::fs::unlinkat(&folder, name, flags);
         }
         match result {

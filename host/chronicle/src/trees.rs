@@ -209,12 +209,15 @@ impl<'a> Trees<'a> {
         Ok(())
     }
 
-    /// The contents that a node names itself: of files and links.
-    pub(crate) fn contents(&self, hash: ContentHash) -> Result<Vec<ContentHash>, ChronicleError> {
+    /// What a node names itself: other nodes, and contents of files and links.
+    pub(crate) fn named_by(&self, hash: ContentHash) -> Result<(Vec<ContentHash>, Vec<ContentHash>), ChronicleError> {
         Ok(match self.node(hash)? {
-            Node::List(_) => Vec::new(),
+            Node::List(parts) => (parts, Vec::new()),
             Node::Leaf(entries) => {
-                entries.iter().filter(|entry| entry.kind != Kind::Folder).map(|entry| entry.hash).collect()
+                let (folders, others): (Vec<Entry>, Vec<Entry>) =
+                    entries.into_iter().partition(|entry| entry.kind == Kind::Folder);
+                let hashes = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.hash).collect();
+                (hashes(folders), hashes(others))
             }
         })
     }

@@ -394,9 +394,9 @@ fn write_skipped(connection: &rusqlite::Connection, found: &Found, version: u64)
             rows::skipped::end(connection, &old.path, version)?;
         }
     }
+    let known: std::collections::HashMap<&WorkPath, &Skipped> = before.iter().map(|old| (&old.path, old)).collect();
     for (path, new) in now {
-        let known = before.iter().any(|old| old.path == *path && *old == *new);
-        if !known {
+        if known.get(path).is_none_or(|old| **old != *new) {
             rows::skipped::end(connection, path, version)?;
             rows::skipped::write(connection, new, version)?;
         }

@@ -232,6 +232,8 @@ fn a_restore_that_fails_makes_no_version_until_it_is_undone() {
     testing::set(|name| if name == "restore.placed" { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) });
     assert!(bench.get().restore(1, None).is_err());
     testing::clear();
+    // Staged, and never put into place.
+    std::fs::write(bench.metadata().join("tmp/stage-1"), "half").unwrap();
     bench.dirty.touched(&path("a"));
     assert!(bench.get().prepare(TURN).is_err());
     bench.get().roll_back().unwrap();
