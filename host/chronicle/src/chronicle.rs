@@ -328,7 +328,9 @@ fn make_database(place: &Place, boot: &str) -> Result<bool, ChronicleError> {
         Ok(())
     })?;
     create_file(&file, &image, true).map_err(|error| ChronicleError::file(&file, error))?;
-    for folder in [place.metadata(), place.0.clone()] {
+    // A cut may soon name what is in here: no folder above may be missing after a power cut.
+    let above = place.0.parent().filter(|above| !above.as_os_str().is_empty()).map(Path::to_path_buf);
+    for folder in [Some(place.metadata()), Some(place.0.clone()), above].into_iter().flatten() {
         sync_folder(&folder)?;
     }
     Ok(true)

@@ -191,3 +191,54 @@ fn damaged_rows_are_errors_and_not_panics() {
     assert!(bench.get().read(version.root, &path("d/a"), 0, 1).is_err());
     bench.dirty = DirtySet::new();
 }
+
+#[test]
+fn a_storm_of_writes_and_renames_during_snapshots_breaks_nothing() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mut bench = Bench::new();
+    for n in 0..60 {
+        bench.write(&format!("d{}/f{n}", n % 5), format!("{n}"));
+    }
+    bench.cut();
+    let (work, over) = (bench.work(), AtomicBool::new(false));
+    let roots = std::thread::scope(|scope| {
+        for seed in 0..2_u32 {
+            let (work, over) = (&work, &over);
+            scope.spawn(move || {
+                let mut n = seed;
+                while !over.load(Ordering::Relaxed) {
+                    n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    let at = |part: u32| work.join(format!("d{}", part % 5));
+                    let (a, b) = (n >> 8, n >> 16);
+                    // Many of these fail, because the other thread was there first.
+                    let _ = match n % 7 {
+                        0 => std::fs::rename(at(a), work.join(format!("moved{seed}"))),
+                        1 => std::fs::rename(work.join(format!("moved{seed}")), at(b)),
+                        2 => std::fs::remove_dir_all(at(a)),
+                        3 => std::fs::create_dir(at(a)),
+                        4 => symlink("/etc", at(a)),
+                        5 => std::fs::remove_file(at(a)),
+                        _ => std::fs::write(at(a).join(format!("f{}", b % 60)), n.to_le_bytes()),
+                    };
+                }
+            });
+        }
+        let mut roots = Vec::new();
+        for round in 0..60 {
+            // What one of the threads may have done, told late.
+            for n in 0..5 {
+                bench.dirty.touched(&path(&format!("d{n}/f{round}")));
+                bench.dirty.renamed_folder(&path(&format!("d{n}")), &path(&format!("moved{}", n % 2)));
+            }
+            roots.push(bench.cut_with(if round % 3 == 0 { SCAN } else { TURN }).root);
+        }
+        over.store(true, Ordering::Relaxed);
+        roots
+    });
+    bench.cut_with(SCAN);
+    bench.assert_at_head();
+    for root in roots {
+        assert!(bench.files_of(root).keys().all(|name| !name.contains("passwd")));
+    }
+    assert!(bench.get().fsck().unwrap().faults.is_empty());
+}
