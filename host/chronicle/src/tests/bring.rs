@@ -214,3 +214,37 @@ fn what_no_version_has_stays_where_it_is() {
     assert_eq!(restored.brought.replaced_skipped, 1);
     assert_eq!(bench.files()["a"], b"1");
 }
+
+#[test]
+fn folders_without_the_right_to_write_are_brought_back_too() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut bench = Bench::new();
+    let set = |bench: &Bench, mode| {
+        std::fs::set_permissions(bench.work().join("d"), std::fs::Permissions::from_mode(mode)).unwrap();
+        bench.dirty.touched(&path("d"));
+    };
+    bench.write("d/a", "1");
+    bench.write("d/e/b", "1");
+    set(&bench, 0o555);
+    let old = bench.cut();
+    // Who is not root needs the rights for these.
+    set(&bench, 0o755);
+    bench.write("d/a", "2");
+    bench.write("d/new/c", "2");
+    bench.remove("d/e/b");
+    set(&bench, 0o555);
+    bench.cut();
+    bench.get().restore(old.version, None).unwrap();
+    assert_eq!(bench.files_of(old.root), bench.files());
+    assert_eq!(bench.cut().root, old.root);
+    // What a turn made unreadable is said, and goes with it.
+    set(&bench, 0o755);
+    bench.write("d/x/y", "3");
+    std::fs::set_permissions(bench.work().join("d/x"), std::fs::Permissions::from_mode(0)).unwrap();
+    set(&bench, 0o555);
+    bench.get().roll_back().unwrap();
+    set(&bench, 0o755);
+    if bench.work().join("d/x").exists() {
+        std::fs::set_permissions(bench.work().join("d/x"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
