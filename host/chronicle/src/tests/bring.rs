@@ -240,7 +240,7 @@ fn folders_without_the_right_to_write_are_brought_back_too() {
     // What a turn made unreadable is said, and goes with it.
     set(&bench, 0o755);
     bench.write("d/x/y", "3");
-    std::fs::set_permissions(bench.work().join("d/x"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(bench.work().join("d/x"), std::fs::Permissions::from_mode(0o000)).unwrap();
     set(&bench, 0o555);
     bench.get().roll_back().unwrap();
     set(&bench, 0o755);
