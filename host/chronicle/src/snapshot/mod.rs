@@ -63,6 +63,9 @@ impl Chronicle {
         if self.unsettled {
             return Err(ChronicleError::Refused("a restore failed; the workspace must be rolled back or opened again"));
         }
+        if request.kind == VersionKind::Recovered {
+            return Err(ChronicleError::Refused("recovered versions are made by going back"));
+        }
         if !request.scan && !self.dirty.is_dirty() {
             return Ok(unchanged(&self.tip));
         }
