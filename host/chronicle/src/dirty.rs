@@ -28,6 +28,8 @@ pub(crate) struct Generation {
     pub(crate) scan: bool,
     /// Paths whose content may differ though the system says the same of them.
     pub(crate) mapped: BTreeSet<WorkPath>,
+    /// Paths that are open for writing, and so may be written while they are looked at.
+    pub(crate) held: BTreeSet<WorkPath>,
 }
 
 impl Generation {
@@ -161,6 +163,7 @@ impl DirtySet {
         for writer in inner.writers.values() {
             for name in &writer.names {
                 taken.add(name.clone(), Scope::Entry);
+                taken.held.insert(name.clone());
                 if writer.mappings > 0 {
                     taken.mapped.insert(name.clone());
                 }

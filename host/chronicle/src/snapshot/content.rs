@@ -42,14 +42,15 @@ fn show_mapped_writes(file: BorrowedFd<'_>) {
     }
 }
 
-/// Stores what a file of this folder holds. `meta` is what the system said of the name.
+/// Stores what a file of this folder holds. `meta` is what the system said of the name; `held` says that it may be mapped for
+/// writing: only then can a later write hide, as the first write of any new mapping changes the file's times.
 pub(super) fn store_file(
     cas: &mut Cas,
     database: &Database,
     folder: BorrowedFd<'_>,
-    path: &WorkPath,
-    name: &[u8],
+    (path, name): (&WorkPath, &[u8]),
     meta: &Meta,
+    held: bool,
 ) -> Result<Content, ChronicleError> {
     let file = match beneath::file_in(folder, name) {
         Ok(file) => file,
@@ -74,7 +75,9 @@ pub(super) fn store_file(
         if before.size > FILE_BYTES_MAX {
             return Ok(Content::Skipped(SkipReason::TooBig, before));
         }
-        show_mapped_writes(file.as_fd());
+        if held {
+            show_mapped_writes(file.as_fd());
+        }
         failpoint::hit("content.read").map_err(|error| ChronicleError::work(path, error))?;
         let (hash, size) = match read(cas, database, &file, &before) {
             Ok(read) => read,

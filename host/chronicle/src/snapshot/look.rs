@@ -39,6 +39,8 @@ pub(super) struct Look<'a> {
     pub(super) settled_before_ns: Option<i64>,
     /// Paths of which the system's word is not enough.
     pub(super) mapped: BTreeSet<WorkPath>,
+    /// Paths that somebody may write through a mapping right now; none when that is not known, as in a scan.
+    pub(super) held: Option<BTreeSet<WorkPath>>,
     pub(super) nodes: Nodes,
     pub(super) stats: HashMap<WorkPath, StatUpdate>,
     pub(super) skipped: Vec<Skipped>,
@@ -84,6 +86,7 @@ impl<'a> Look<'a> {
             limits,
             settled_before_ns: None,
             mapped: BTreeSet::new(),
+            held: None,
             nodes: Nodes::new(),
             stats: HashMap::new(),
             skipped: Vec::new(),
@@ -147,7 +150,10 @@ impl<'a> Look<'a> {
         }
         let content = match kind {
             Kind::Link => store_link(self.cas, self.database, folder, path, name, meta)?,
-            _ => store_file(self.cas, self.database, folder, path, name, meta)?,
+            _ => {
+                let held = self.held.as_ref().is_none_or(|held| held.contains(path));
+                store_file(self.cas, self.database, folder, (path, name), meta, held)?
+            }
         };
         match content {
             Content::Stored { hash, size, meta, stable } => {

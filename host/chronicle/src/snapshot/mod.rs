@@ -126,6 +126,7 @@ impl Chronicle {
         let mut look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, self.limits);
         look.settled_before_ns = settled;
         look.mapped.clone_from(&generation.mapped);
+        look.held = (!generation.scan).then(|| generation.held.clone());
         let mut scanned = generation.scan;
         let mut root = None;
         if !scanned {
