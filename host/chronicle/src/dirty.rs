@@ -3,10 +3,11 @@
 //! Writers never wait for a snapshot: it takes one generation, they fill the next. An inode that is open for writing or mapped is in every
 //! generation, because its content can change without a call. Must never grow without bound: past a limit it says "scan".
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::limits::{DIRTY_PATHS_MAX, FOLLOWED_INODES_MAX};
+use crate::followed::{Followed, Inode};
+use crate::limits::{DIRTY_BYTES_MAX, DIRTY_PATHS_MAX, FOLLOWED_INODES_MAX};
 use crate::path::WorkPath;
 
 /// How much of a path is to be looked at.
@@ -18,18 +19,19 @@ pub(crate) enum Scope {
     Beneath,
 }
 
-/// Device and inode number: a file whatever its names are.
-pub(crate) type Inode = (u64, u64);
-
 /// One generation: what one snapshot has to look at.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Generation {
     pub(crate) paths: HashMap<WorkPath, Scope>,
     pub(crate) scan: bool,
-    /// Paths whose content may differ though the system says the same of them.
-    pub(crate) mapped: BTreeSet<WorkPath>,
-    /// Paths that are open for writing, and so may be written while they are looked at.
-    pub(crate) held: BTreeSet<WorkPath>,
+    /// Files whose content may differ though the system says the same of them.
+    pub(crate) mapped: HashSet<Inode>,
+    /// There are more such files than are listed: whatever the system says, everything is read.
+    pub(crate) read_all: bool,
+    /// Files that are open for writing, and so may be written while they are looked at.
+    pub(crate) held: HashSet<Inode>,
+    /// What `paths` take.
+    pub(crate) path_bytes: usize,
 }
 
 impl Generation {
@@ -37,47 +39,64 @@ impl Generation {
         self.paths.is_empty() && !self.scan
     }
 
-    fn add(&mut self, path: WorkPath, scope: Scope) {
+    fn add(&mut self, path: &WorkPath, scope: Scope) {
         if self.scan {
             return;
         }
-        if self.paths.len() >= DIRTY_PATHS_MAX && !self.paths.contains_key(&path) {
+        if let Some(known) = self.paths.get_mut(path) {
+            *known = scope.max(*known);
+        } else if self.paths.len() >= DIRTY_PATHS_MAX || self.path_bytes + path.cost() > DIRTY_BYTES_MAX {
             self.scan_all();
+        } else {
+            self.path_bytes += path.cost();
+            self.paths.insert(path.clone(), scope);
+        }
+    }
+
+    fn add_mapped(&mut self, inode: Inode) {
+        if self.read_all {
             return;
         }
-        let known = self.paths.entry(path).or_insert(scope);
-        *known = scope.max(*known);
+        self.mapped.insert(inode);
+        if self.mapped.len() > FOLLOWED_INODES_MAX {
+            self.read_all();
+        }
     }
 
     fn scan_all(&mut self) {
         self.scan = true;
         self.paths = HashMap::new();
+        self.path_bytes = 0;
+    }
+
+    fn read_all(&mut self) {
+        self.scan_all();
+        self.read_all = true;
+        self.mapped = HashSet::new();
     }
 }
 
-/// A file that is open for writing.
+/// How a file is open for writing.
 #[derive(Debug, Default)]
-struct Writer {
-    names: BTreeSet<WorkPath>,
+struct Uses {
     handles: usize,
     mappings: usize,
 }
 
-/// A file with several names.
+/// How many names the system counted when the known ones were all of the workspace's; 0 when some may be unknown.
 #[derive(Debug, Default)]
-struct Linked {
-    names: BTreeSet<WorkPath>,
-    /// How many names the system counted when these were all of the workspace's.
-    complete_at: u64,
-}
+struct CompleteAt(u64);
 
 #[derive(Debug, Default)]
 struct Inner {
     generation: Generation,
-    writers: HashMap<Inode, Writer>,
-    linked: HashMap<Inode, Linked>,
-    /// Too many inodes were to be followed; only scans are sure.
-    overflown: bool,
+    writers: Followed<Uses>,
+    /// Handles and mappings of files that there was no room to follow.
+    unfollowed: usize,
+    /// Files with several names.
+    linked: Followed<CompleteAt>,
+    /// Names were not kept, for want of room; only scans are sure.
+    links_lost: bool,
 }
 
 /// The dirty set of one workspace; clones are the same one.
@@ -98,7 +117,7 @@ impl DirtySet {
     /// An entry was made, written, removed or had its attributes changed. Tell it after the change, and of a folder that is removed
     /// with what was in it tell each entry: the folder may be there again before anybody looks.
     pub fn touched(&self, path: &WorkPath) {
-        self.inner().generation.add(path.clone(), Scope::Entry);
+        self.inner().generation.add(path, Scope::Entry);
     }
 
     /// Nothing is known of what changed: the next snapshot looks at everything.
@@ -109,31 +128,31 @@ impl DirtySet {
     /// A file was opened for writing by this name; the inode is of the open descriptor. Until it is closed as often, it is dirty
     /// in every generation.
     pub fn opened_for_writing(&self, dev: u64, ino: u64, path: &WorkPath) {
-        self.inner().hold((dev, ino), path, |writer| writer.handles += 1);
+        self.inner().hold((dev, ino), path, |uses| uses.handles += 1);
     }
 
     /// A writable handle of a file was closed.
     pub fn closed(&self, dev: u64, ino: u64) {
-        self.inner().let_go((dev, ino), |writer| writer.handles = writer.handles.saturating_sub(1));
+        self.inner().let_go((dev, ino), |uses| uses.handles = uses.handles.saturating_sub(1));
     }
 
     /// A file was mapped for writing by this name.
     pub fn mapped(&self, dev: u64, ino: u64, path: &WorkPath) {
-        self.inner().hold((dev, ino), path, |writer| writer.mappings += 1);
+        self.inner().hold((dev, ino), path, |uses| uses.mappings += 1);
     }
 
     /// A writable mapping of a file ended.
     pub fn unmapped(&self, dev: u64, ino: u64) {
-        self.inner().let_go((dev, ino), |writer| writer.mappings = writer.mappings.saturating_sub(1));
+        self.inner().let_go((dev, ino), |uses| uses.mappings = uses.mappings.saturating_sub(1));
     }
 
     /// A file got a second name.
     pub fn linked(&self, dev: u64, ino: u64, old: &WorkPath, new: &WorkPath) {
         let inner = &mut *self.inner();
-        inner.generation.add(old.clone(), Scope::Entry);
-        inner.generation.add(new.clone(), Scope::Entry);
-        inner.learn((dev, ino), new, 0);
-        inner.learn((dev, ino), old, 0);
+        for name in [old, new] {
+            inner.generation.add(name, Scope::Entry);
+            inner.learn((dev, ino), name);
+        }
     }
 
     /// A file was renamed; what is open under the old name is dirty under the new one.
@@ -150,23 +169,26 @@ impl DirtySet {
     /// True when a snapshot would look at something.
     pub fn is_dirty(&self) -> bool {
         let inner = self.inner();
-        !inner.generation.is_empty() || !inner.writers.is_empty() || inner.overflown
+        !inner.generation.is_empty() || !inner.writers.is_empty() || inner.unfollowed > 0 || inner.links_lost
     }
 
     /// Takes the generation, and begins the next one.
     pub(crate) fn take(&self) -> Generation {
         let inner = &mut *self.inner();
         let mut taken = std::mem::take(&mut inner.generation);
-        if inner.overflown {
+        if inner.links_lost {
             taken.scan_all();
         }
-        for writer in inner.writers.values() {
-            for name in &writer.names {
-                taken.add(name.clone(), Scope::Entry);
-                taken.held.insert(name.clone());
-                if writer.mappings > 0 {
-                    taken.mapped.insert(name.clone());
-                }
+        if inner.unfollowed > 0 {
+            taken.read_all();
+        }
+        for (inode, writer) in inner.writers.iter() {
+            for name in names_of(&writer.names, &inner.linked, *inode) {
+                taken.add(name, Scope::Entry);
+            }
+            taken.held.insert(*inode);
+            if writer.about.mappings > 0 {
+                taken.add_mapped(*inode);
             }
         }
         taken
@@ -178,98 +200,113 @@ impl DirtySet {
         if generation.scan {
             inner.generation.scan_all();
         }
-        for (path, scope) in generation.paths {
-            inner.generation.add(path, scope);
+        if generation.read_all {
+            inner.generation.read_all();
         }
-        inner.generation.mapped.extend(generation.mapped);
+        for (path, scope) in &generation.paths {
+            inner.generation.add(path, *scope);
+        }
+        for inode in &generation.mapped {
+            inner.generation.add_mapped(*inode);
+        }
     }
 
     /// A snapshot saw this name of a file with several.
     pub(crate) fn learn_name(&self, inode: Inode, path: &WorkPath) {
-        self.inner().learn(inode, path, 0);
+        self.inner().learn(inode, path);
     }
 
     /// A scan saw every file: the names that are known are all, for the numbers of names that `counts` gives. Files that
     /// it does not name have one name now.
     pub(crate) fn learned_all(&self, counts: &HashMap<Inode, u64>) {
         let inner = &mut *self.inner();
-        inner.linked.retain(|inode, linked| {
-            linked.complete_at = counts.get(inode).copied().unwrap_or(0);
-            linked.complete_at > 0
+        inner.linked.retain(|inode, file| {
+            file.about = CompleteAt(counts.get(inode).copied().unwrap_or(0));
+            file.about.0 > 0
         });
-        inner.overflown = counts.len() > FOLLOWED_INODES_MAX;
+        // Of a file whose names had no room, nothing is known.
+        let known = counts.keys().all(|inode| inner.linked.get(*inode).is_some());
+        inner.links_lost = counts.len() > FOLLOWED_INODES_MAX || !known;
     }
 
     /// All names of a file of which the system counts `count`; none when some may be unknown.
     pub(crate) fn names_of(&self, inode: Inode, count: u64) -> Option<BTreeSet<WorkPath>> {
         let inner = self.inner();
-        let linked = inner.linked.get(&inode)?;
+        let linked = inner.linked.get(inode)?;
         let known = u64::try_from(linked.names.len()).unwrap_or(u64::MAX);
-        (linked.complete_at == count || known >= count).then(|| linked.names.clone())
+        (linked.about.0 == count || known >= count).then(|| linked.names.clone())
     }
 }
 
+/// All names under which a writer's content shows.
+fn names_of<'a>(
+    opened_as: &'a BTreeSet<WorkPath>,
+    linked: &'a Followed<CompleteAt>,
+    inode: Inode,
+) -> impl Iterator<Item = &'a WorkPath> {
+    opened_as.iter().chain(linked.get(inode).into_iter().flat_map(|file| &file.names))
+}
+
 impl Inner {
-    fn hold(&mut self, inode: Inode, path: &WorkPath, count: impl FnOnce(&mut Writer)) {
-        self.generation.add(path.clone(), Scope::Entry);
-        if self.writers.len() >= FOLLOWED_INODES_MAX && !self.writers.contains_key(&inode) {
-            self.overflown = true;
-            return;
+    fn hold(&mut self, inode: Inode, path: &WorkPath, count: impl FnOnce(&mut Uses)) {
+        self.generation.add(path, Scope::Entry);
+        match self.writers.with_name(inode, path) {
+            Some((writer, _)) => count(&mut writer.about),
+            None => self.unfollowed += 1,
         }
-        let writer = self.writers.entry(inode).or_default();
-        writer.names.insert(path.clone());
-        count(writer);
-        self.touch_names(inode);
+        if let Some(linked) = self.linked.get(inode) {
+            // A write through one name is a write of all.
+            linked.names.iter().for_each(|name| self.generation.add(name, Scope::Entry));
+        }
     }
 
-    fn let_go(&mut self, inode: Inode, count: impl FnOnce(&mut Writer)) {
-        self.touch_names(inode);
-        let Some(writer) = self.writers.get_mut(&inode) else { return };
-        count(writer);
-        let names = writer.names.clone();
-        if writer.handles == 0 && writer.mappings == 0 {
-            self.writers.remove(&inode);
+    fn let_go(&mut self, inode: Inode, count: impl FnOnce(&mut Uses)) {
+        let Some(writer) = self.writers.get_mut(inode) else {
+            if self.unfollowed > 0 {
+                self.unfollowed -= 1;
+                // It may have been written since the last snapshot.
+                self.generation.read_all();
+            }
+            return;
+        };
+        if writer.about.mappings > 0 {
+            // What was written through it may have left no trace in the file's times.
+            self.generation.add_mapped(inode);
         }
+        count(&mut writer.about);
+        let ended = writer.about.handles == 0 && writer.about.mappings == 0;
         // What was written between the last snapshot and now.
-        for name in names {
+        for name in names_of(&writer.names, &self.linked, inode) {
             self.generation.add(name, Scope::Entry);
         }
-    }
-
-    /// A write through one name is a write of all.
-    fn touch_names(&mut self, inode: Inode) {
-        let Some(linked) = self.linked.get(&inode) else { return };
-        for name in &linked.names {
-            self.generation.add(name.clone(), Scope::Entry);
+        if ended {
+            self.writers.remove(inode);
         }
     }
 
-    fn learn(&mut self, inode: Inode, path: &WorkPath, complete_at: u64) {
-        if self.linked.len() >= FOLLOWED_INODES_MAX && !self.linked.contains_key(&inode) {
-            self.overflown = true;
-            return;
+    fn learn(&mut self, inode: Inode, path: &WorkPath) {
+        match self.linked.with_name(inode, path) {
+            // With a new name, others may be new.
+            Some((file, true)) => file.about = CompleteAt(0),
+            Some(_) => {}
+            None => {
+                // The names that are known are not all, and must not pass for that.
+                self.linked.remove(inode);
+                self.links_lost = true;
+            }
         }
-        let linked = self.linked.entry(inode).or_default();
-        linked.names.insert(path.clone());
-        linked.complete_at = complete_at;
     }
 
     fn rename(&mut self, from: &WorkPath, to: &WorkPath, scope: Scope) {
-        self.generation.add(from.clone(), scope);
-        self.generation.add(to.clone(), scope);
-        let move_names = |names: &mut BTreeSet<WorkPath>| {
-            let moved: Vec<(WorkPath, Option<WorkPath>)> = names
-                .iter()
-                .filter(|name| name.is_within(from))
-                .map(|name| (name.clone(), name.moved(from, to)))
-                .collect();
-            for (old, new) in moved {
-                names.remove(&old);
-                names.extend(new);
-            }
-        };
-        self.writers.values_mut().for_each(|writer| move_names(&mut writer.names));
-        self.linked.values_mut().for_each(|linked| move_names(&mut linked.names));
+        self.generation.add(from, scope);
+        self.generation.add(to, scope);
+        if !self.writers.rename(from, to) {
+            self.unfollowed += self.writers.clear().map(|uses| uses.handles + uses.mappings).sum::<usize>();
+        }
+        if !self.linked.rename(from, to) {
+            drop(self.linked.clear());
+            self.links_lost = true;
+        }
     }
 }
 
@@ -313,7 +350,7 @@ mod tests {
         dirty.mapped(1, 2, &path("e/a"));
         dirty.closed(1, 2);
         let generation = dirty.take();
-        assert!(generation.mapped.contains(&path("e/a")));
+        assert!(generation.mapped.contains(&(1, 2)));
     }
 
     #[test]
@@ -330,6 +367,74 @@ mod tests {
         assert_eq!(dirty.names_of((1, 2), 3).unwrap().len(), 2);
         dirty.learned_all(&HashMap::new());
         assert_eq!(dirty.names_of((1, 2), 2), None);
+    }
+
+    /// Paths as long as they may be.
+    fn long(n: usize) -> WorkPath {
+        path(&format!("{}{n:08}", format!("{}/", "x".repeat(254)).repeat(15)))
+    }
+
+    #[test]
+    fn paths_take_no_more_than_their_bytes() {
+        let dirty = DirtySet::new();
+        for n in 0..20_000 {
+            dirty.touched(&long(n));
+        }
+        assert!(dirty.inner().generation.path_bytes <= DIRTY_BYTES_MAX);
+        assert!(dirty.take().scan);
+        for n in 0..=u64::try_from(FOLLOWED_INODES_MAX).unwrap() {
+            dirty.mapped(1, n, &path("a"));
+            dirty.unmapped(1, n);
+        }
+        let generation = dirty.take();
+        assert!(generation.read_all && generation.scan && generation.mapped.is_empty());
+        dirty.put_back(generation);
+        assert!(dirty.take().read_all);
+        assert!(!dirty.is_dirty());
+    }
+
+    #[test]
+    fn names_of_followed_files_take_no_more_than_their_bytes() {
+        let dirty = DirtySet::new();
+        for n in 0..20_000 {
+            dirty.mapped(1, u64::try_from(n).unwrap(), &long(n));
+            dirty.linked(2, 7, &path("a"), &long(n));
+        }
+        // Every opening is known of, and of the names it is known that they are not.
+        assert!(dirty.inner().unfollowed > 10_000 && dirty.inner().links_lost);
+        assert_eq!(dirty.names_of((2, 7), 20_001), None);
+        dirty.learned_all(&HashMap::new());
+        assert!(dirty.take().read_all);
+        for n in 0..20_000 {
+            dirty.unmapped(1, n);
+        }
+        assert!(dirty.take().read_all);
+        assert!(!dirty.is_dirty());
+        // Short names that become long ones.
+        for n in 0..20_000 {
+            dirty.opened_for_writing(1, n, &path(&format!("d/{n}")));
+            dirty.linked(2, n, &path(&format!("d/{n}")), &path("b"));
+        }
+        assert!(!dirty.take().scan);
+        dirty.renamed_folder(&path("d"), &long(0));
+        assert!(dirty.take().read_all);
+        assert_eq!(dirty.names_of((2, 7), 2), None);
+        (0..20_000).for_each(|n| dirty.closed(1, n));
+        dirty.learned_all(&HashMap::new());
+        dirty.take();
+        assert!(!dirty.is_dirty());
+    }
+
+    #[test]
+    fn names_that_a_scan_found_stay_complete() {
+        let dirty = DirtySet::new();
+        dirty.learn_name((1, 2), &path("a"));
+        // Its other name is in no workspace.
+        dirty.learned_all(&HashMap::from([((1, 2), 2)]));
+        dirty.learn_name((1, 2), &path("a"));
+        assert_eq!(dirty.names_of((1, 2), 2).unwrap().len(), 1);
+        dirty.learn_name((1, 2), &path("b"));
+        assert_eq!(dirty.names_of((1, 2), 3), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod diff;
 mod dirty;
 mod error;
 mod failpoint;
+mod followed;
 mod fsck;
 mod gc;
 mod hash;

@@ -20,6 +20,12 @@ pub const LINK_BYTES_MAX: usize = 4096;
 /// Dirty paths of one generation; a scan is cheaper beyond.
 pub const DIRTY_PATHS_MAX: usize = 100_000;
 
+/// Bytes of the dirty paths of one generation: paths may be long, and an agent's part of the host's memory is small.
+pub const DIRTY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of the names of open writers, and of hard links.
+pub const FOLLOWED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Open writers and hard links that are followed by number; beyond, every snapshot scans.
 pub const FOLLOWED_INODES_MAX: usize = 100_000;
 

@@ -107,6 +107,11 @@ impl WorkPath {
         if self.is_root() { 0 } else { self.0.iter().filter(|byte| **byte == b'/').count() + 1 }
     }
 
+    /// About the bytes of memory that it takes in a set.
+    pub(crate) fn cost(&self) -> usize {
+        self.0.len() + 64
+    }
+
     /// The folder that it is in, and its name there; none for the root.
     pub fn split(&self) -> Option<(Self, &[u8])> {
         if self.is_root() {

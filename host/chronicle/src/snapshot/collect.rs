@@ -1,13 +1,16 @@
 //! A snapshot of dirty paths: only they are looked at, and only the folders above them are written anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::io::Errno;
+
 use super::look::{Look, Seen, StatUpdate};
 use crate::beneath;
-use crate::dirty::{Generation, Scope};
+use crate::dirty::Scope;
 use crate::error::ChronicleError;
+use crate::failpoint;
 use crate::hash::ContentHash;
 use crate::node::{FileTime, Kind};
 use crate::path::WorkPath;
@@ -53,30 +56,24 @@ struct Collector<'l, 'a> {
     base: ContentHash,
     patch: Patch,
     todo: BTreeMap<WorkPath, Scope>,
-    done: HashSet<WorkPath>,
-    /// Paths whose whole content is decided: walked, or gone.
-    settled: HashSet<WorkPath>,
+    /// What was looked at, and how much of it: of what is no folder, or was walked, everything beneath is decided.
+    done: HashMap<WorkPath, Scope>,
     /// The folder that was used last: dirty paths come in order.
     open: Option<(WorkPath, OwnedFd)>,
     scan_needed: bool,
 }
 
-/// Looks at the paths of a generation and gives the tree that `base` becomes.
-pub(super) fn collect(
-    look: &mut Look<'_>,
-    base: ContentHash,
-    generation: &Generation,
-) -> Result<Collected, ChronicleError> {
+/// Looks at the paths of the generation and gives the tree that `base` becomes.
+pub(super) fn collect(look: &mut Look<'_>, base: ContentHash) -> Result<Collected, ChronicleError> {
     let trees = Trees::new(look.database);
-    let todo = generation.paths.iter().map(|(path, scope)| (path.clone(), *scope)).collect();
+    let todo = look.generation.paths.iter().map(|(path, scope)| (path.clone(), *scope)).collect();
     let mut collector = Collector {
         look,
         trees,
         base,
         patch: Patch::default(),
         todo,
-        done: HashSet::new(),
-        settled: HashSet::new(),
+        done: HashMap::new(),
         open: None,
         scan_needed: false,
     };
@@ -99,7 +96,7 @@ pub(super) fn collect(
 impl Collector<'_, '_> {
     fn visit(&mut self, path: &WorkPath, scope: Scope) -> Result<(), ChronicleError> {
         for above in folders_above(path) {
-            if self.settled.contains(&above) {
+            if self.is_settled(&above) {
                 return Ok(());
             }
             // A folder that nobody told of is new as a whole.
@@ -108,6 +105,10 @@ impl Collector<'_, '_> {
             }
         }
         self.look_at(path, scope)
+    }
+
+    fn is_settled(&self, path: &WorkPath) -> bool {
+        self.done.get(path) == Some(&Scope::Beneath)
     }
 
     fn base_folder(&self, path: &WorkPath) -> Result<Option<Rc<Vec<Entry>>>, ChronicleError> {
@@ -122,16 +123,16 @@ impl Collector<'_, '_> {
 
     fn look_at(&mut self, path: &WorkPath, scope: Scope) -> Result<(), ChronicleError> {
         let Some((parent, name)) = path.split() else { return Ok(()) };
-        if scope == Scope::Entry && !self.done.insert(path.clone()) {
+        if self.done.get(path).is_some_and(|done| *done >= scope) {
             return Ok(());
         }
-        if self.open.as_ref().is_none_or(|(open, _)| *open != parent) {
-            match self.look.work.folder(&parent) {
-                Ok(folder) => self.open = Some((parent.clone(), folder)),
-                Err(_) => return self.without_parent(path),
-            }
-        }
-        let Some((_, folder)) = self.open.take() else { return Ok(()) };
+        let folder = match self.open.take() {
+            Some((open, folder)) if open == parent => folder,
+            _ => match self.folder(&parent)? {
+                Some(folder) => folder,
+                None => return self.without_parent(path),
+            },
+        };
         let seen = match beneath::meta_in(folder.as_fd(), name) {
             Ok(meta) => {
                 let known = rows::stat::find(self.look.database.connection(), &parent, name)?;
@@ -145,40 +146,48 @@ impl Collector<'_, '_> {
             Err(error) => return Err(ChronicleError::work(path, error)),
         };
         self.open = Some((parent.clone(), folder));
+        let mut looked_at = Scope::Beneath;
         let (now, row) = match seen {
             Seen::Entry(entry, row) => (Now::Entry(entry), row),
             Seen::Nothing => (Now::Nothing, None),
+            Seen::Folder(meta) if scope == Scope::Entry && self.base_folder(path)?.is_some() => {
+                looked_at = Scope::Entry;
+                (Now::Folder(meta.mode), None)
+            }
             Seen::Folder(meta) => {
-                if scope == Scope::Entry && self.base_folder(path)?.is_some() {
-                    (Now::Folder(meta.mode), None)
-                } else {
-                    self.settled.insert(path.clone());
-                    let walked = self.look.walk(path, meta.mode)?;
-                    // What was walked came without a name.
-                    (walked.map_or(Now::Nothing, |entry| Now::Entry(Entry { name: name.into(), ..entry })), None)
-                }
+                let walked = self.look.walk(path, meta.mode)?;
+                // What was walked came without a name.
+                (walked.map_or(Now::Nothing, |entry| Now::Entry(Entry { name: name.into(), ..entry })), None)
             }
         };
-        if matches!(now, Now::Nothing) {
-            self.settled.insert(path.clone());
-        }
+        self.done.insert(path.clone(), looked_at);
         self.note_row(&parent, name, row)?;
         self.patch.at(path).now = Some(now);
         Ok(())
     }
 
-    /// The folder of a dirty path cannot be opened: the outermost one that cannot is looked at instead.
+    /// Opens a folder; none when there is none to look into: it is gone, or it is left out as a whole. Any other failure is one
+    /// of the host's, which says nothing of the folder.
+    fn folder(&self, path: &WorkPath) -> Result<Option<OwnedFd>, ChronicleError> {
+        let failed = |error| ChronicleError::work(path, error);
+        failpoint::hit("collect.folder").map_err(failed)?;
+        match self.look.work.folder(path) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if beneath::is_gone(error) => Ok(None),
+            Err(Errno::ACCESS | Errno::PERM | Errno::XDEV) => Ok(None),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// The folder of a dirty path cannot be looked into: the outermost one that cannot is looked at instead.
     fn without_parent(&mut self, path: &WorkPath) -> Result<(), ChronicleError> {
         for above in folders_above(path) {
-            if self.look.work.folder(&above).is_err() {
-                if !self.settled.contains(&above) {
-                    self.look_at(&above, Scope::Beneath)?;
-                    self.settled.insert(above);
-                }
-                return Ok(());
+            if self.folder(&above)?.is_none() {
+                return self.look_at(&above, Scope::Beneath);
             }
         }
-        // It is there again: whoever made it tells of it.
+        // It is there again, and the next snapshot looks at it.
+        self.look.dirty.touched(path);
         Ok(())
     }
 
@@ -205,7 +214,7 @@ impl Collector<'_, '_> {
     fn other_names(&mut self, inode: (u64, u64), count: u64) {
         match self.look.dirty.names_of(inode, count) {
             Some(names) => {
-                let new: BTreeSet<WorkPath> = names.into_iter().filter(|name| !self.done.contains(name)).collect();
+                let new: BTreeSet<WorkPath> = names.into_iter().filter(|name| !self.done.contains_key(name)).collect();
                 for name in new {
                     self.todo.entry(name).or_insert(Scope::Entry);
                 }

@@ -2,7 +2,7 @@
 //!
 //! Must never open anything but files and folders, and never believe a name: the system is asked of each.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 
 use podium_sqlite::Database;
@@ -10,8 +10,9 @@ use podium_sqlite::Database;
 use super::content::{Content, store_file, store_link};
 use crate::beneath::{self, Beneath, NamesBuffer};
 use crate::cas::Cas;
-use crate::dirty::{DirtySet, Inode};
+use crate::dirty::{DirtySet, Generation};
 use crate::error::{ChronicleError, Limited};
+use crate::followed::Inode;
 use crate::limits::{FILE_BYTES_MAX, FOLLOWED_INODES_MAX, Limits};
 use crate::node::{FileTime, Kind, Meta, SkipReason, Skipped};
 use crate::path::{PathError, WorkPath};
@@ -37,10 +38,10 @@ pub(super) struct Look<'a> {
     pub(super) limits: Limits,
     /// A file whose times are not before this may change again without a trace; none where the system leaves no such gap.
     pub(super) settled_before_ns: Option<i64>,
-    /// Paths of which the system's word is not enough.
-    pub(super) mapped: BTreeSet<WorkPath>,
-    /// Paths that somebody may write through a mapping right now; none when that is not known, as in a scan.
-    pub(super) held: Option<BTreeSet<WorkPath>>,
+    /// What it looks for: of some files the system's word is not enough, and some may be written right now.
+    pub(super) generation: &'a Generation,
+    /// Everything is looked at, and of what is found on the way nobody told who writes it.
+    pub(super) scanning: bool,
     pub(super) nodes: Nodes,
     pub(super) stats: HashMap<WorkPath, StatUpdate>,
     pub(super) skipped: Vec<Skipped>,
@@ -77,6 +78,7 @@ impl<'a> Look<'a> {
         cas: &'a mut Cas,
         dirty: &'a DirtySet,
         limits: Limits,
+        generation: &'a Generation,
     ) -> Self {
         Self {
             work,
@@ -84,9 +86,9 @@ impl<'a> Look<'a> {
             cas,
             dirty,
             limits,
+            generation,
             settled_before_ns: None,
-            mapped: BTreeSet::new(),
-            held: None,
+            scanning: generation.scan,
             nodes: Nodes::new(),
             stats: HashMap::new(),
             skipped: Vec::new(),
@@ -95,6 +97,24 @@ impl<'a> Look<'a> {
             seen: Totals::default(),
             buffer: NamesBuffer::new(),
         }
+    }
+
+    /// Forgets what it found, to look at everything instead.
+    pub(super) fn start_over(&mut self) {
+        self.scanning = true;
+        self.nodes.clear();
+        self.stats.clear();
+        self.skipped.clear();
+        self.unstable.clear();
+        self.several_names.clear();
+        self.seen = Totals::default();
+    }
+
+    /// True when a row of the stat cache says what a file holds.
+    fn vouched(&self, row: &StatRow, meta: &Meta) -> bool {
+        !self.generation.read_all
+            && row.vouches_for(meta)
+            && !self.generation.mapped.contains(&(meta.dev, meta.ino))
     }
 
     pub(super) fn skip(&mut self, path: WorkPath, reason: SkipReason, meta: Option<&Meta>) {
@@ -145,13 +165,13 @@ impl<'a> Look<'a> {
             mtime: if kind == Kind::Link { FileTime::default() } else { meta.mtime },
             hash,
         };
-        if let Some(row) = known.filter(|row| row.vouches_for(meta) && !self.mapped.contains(path)) {
+        if let Some(row) = known.filter(|row| self.vouched(row, meta)) {
             return Ok(Seen::Entry(entry(row.hash, meta.size, meta), Some(*row)));
         }
         let content = match kind {
             Kind::Link => store_link(self.cas, self.database, folder, path, name, meta)?,
             _ => {
-                let held = self.held.as_ref().is_none_or(|held| held.contains(path));
+                let held = self.scanning || self.generation.held.contains(&(meta.dev, meta.ino));
                 store_file(self.cas, self.database, folder, (path, name), meta, held)?
             }
         };

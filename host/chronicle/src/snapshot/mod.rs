@@ -123,22 +123,13 @@ impl Chronicle {
         } else {
             Some(i64::try_from(self.clock.now_ns()).unwrap_or(i64::MAX).saturating_sub(SETTLED_NS))
         };
-        let mut look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, self.limits);
+        let mut look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, self.limits, generation);
         look.settled_before_ns = settled;
-        look.mapped.clone_from(&generation.mapped);
-        look.held = (!generation.scan).then(|| generation.held.clone());
-        let mut scanned = generation.scan;
         let mut root = None;
-        if !scanned {
-            match collect(&mut look, self.tip.root, generation)? {
+        if !look.scanning {
+            match collect(&mut look, self.tip.root)? {
                 Collected::Root(found) => root = Some(found),
-                Collected::ScanNeeded => {
-                    scanned = true;
-                    let mapped = std::mem::take(&mut look.mapped);
-                    look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, self.limits);
-                    look.settled_before_ns = settled;
-                    look.mapped = mapped;
-                }
+                Collected::ScanNeeded => look.start_over(),
             }
         }
         let root = match root {
@@ -148,7 +139,7 @@ impl Chronicle {
                 walked.ok_or_else(|| ChronicleError::work(&WorkPath::root(), std::io::ErrorKind::NotFound))?.hash
             }
         };
-        let Look { nodes, stats, skipped, unstable, several_names, .. } = look;
+        let Look { nodes, stats, skipped, unstable, several_names, scanning: scanned, .. } = look;
         failpoint::hit("snapshot.looked").map_err(|error| ChronicleError::work(&WorkPath::root(), error))?;
         let hard_links = if scanned {
             self.dirty.learned_all(&several_names);

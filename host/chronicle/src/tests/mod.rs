@@ -2,6 +2,7 @@
 
 mod bring;
 mod crash;
+mod dirt;
 mod figures;
 mod hostile;
 mod random;
