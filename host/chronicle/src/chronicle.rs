@@ -97,8 +97,11 @@ pub(crate) struct Tip {
 /// What opening found to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Opened {
-    /// True when there was no history yet. Files that are there come into the next version.
+    /// True when there was no history yet.
     pub created: bool,
+    /// True when files are there from before the history, and no cut names a version that has them. An external cut must come
+    /// before any turn: until then nothing can be rolled back or restored, as that would take them away.
+    pub unadopted: bool,
     /// True when everything was looked at.
     pub scanned: bool,
     /// The recovered version that keeps what no cut knows of.
@@ -130,6 +133,10 @@ pub struct Chronicle {
     pub(crate) tip: Tip,
     /// True while versions after the head are prepared.
     pub(crate) prepared: bool,
+    /// The version and the cut of a commit whose rows could not be written yet.
+    pub(crate) owed: Option<(u64, u64)>,
+    /// True while files from before the history are in no version that a cut names.
+    pub(crate) unadopted: bool,
     /// True when a restore failed half way: `work/` is no version, and none may be made of it.
     pub(crate) unsettled: bool,
     /// True when a file that changes always changes its times.
@@ -174,6 +181,8 @@ impl Chronicle {
             head,
             tip: head,
             prepared: false,
+            owed: None,
+            unadopted: false,
             unsettled: false,
             sure_times,
         };
@@ -200,6 +209,9 @@ impl Chronicle {
             let past = rows::version::recover_past(connection, named.cut)?;
             meta::set_number(connection, meta::HEAD, named.version)?;
             meta::set_number(connection, meta::CLEAN, 0)?;
+            if !unadopted {
+                meta::set_number(connection, meta::UNADOPTED, 0)?;
+            }
             meta::set_text(connection, meta::BOOT, boot)?;
             if !same_boot {
                 // After a power cut a file may have any content with the times of another.
@@ -208,6 +220,8 @@ impl Chronicle {
             Ok::<_, ChronicleError>(past)
         })?;
         if unadopted {
+            self.unadopted = true;
+            opened.unadopted = true;
             self.dirty.scan_needed();
             return Ok(());
         }
@@ -264,18 +278,27 @@ impl Chronicle {
     }
 
     /// Closes in order: when `work/` is the head and nothing is dirty, the next opening looks at no file.
-    pub fn close(self) -> Result<(), ChronicleError> {
+    pub fn close(mut self) -> Result<(), ChronicleError> {
         self.mark_clean()
     }
 
     /// As [`Chronicle::close`], and leaves only the database's main file.
-    pub fn rest(self) -> Result<(), ChronicleError> {
+    pub fn rest(mut self) -> Result<(), ChronicleError> {
         self.mark_clean()?;
         self.database.rest()?;
         Ok(())
     }
 
-    fn mark_clean(&self) -> Result<(), ChronicleError> {
+    /// Refuses what compares `work/` with the head, while that lacks files that nobody made since.
+    pub(crate) fn check_adopted(&self) -> Result<(), ChronicleError> {
+        if self.unadopted {
+            return Err(ChronicleError::Refused("files from before the history are in no cut yet"));
+        }
+        Ok(())
+    }
+
+    fn mark_clean(&mut self) -> Result<(), ChronicleError> {
+        self.note_commit()?;
         if self.prepared || self.unsettled || self.dirty.is_dirty() || self.tip != self.head {
             return Ok(());
         }

@@ -45,6 +45,8 @@ pub struct BroughtBack {
 impl Chronicle {
     /// Undoes everything since the last cut: a turn failed. What it wrote is kept as a recovered version.
     pub fn roll_back(&mut self) -> Result<BroughtBack, ChronicleError> {
+        self.check_adopted()?;
+        self.note_commit()?;
         let mut generation = self.dirty.take();
         generation.scan |= self.unsettled;
         let back = self.bring_back(&generation, EVERY_CUT);

@@ -73,6 +73,7 @@ impl Chronicle {
         if self.unsettled {
             return Err(ChronicleError::Refused("a restore failed; the workspace must be opened again"));
         }
+        self.check_adopted()?;
         let before = self.prepare(crate::snapshot::SnapshotRequest {
             kind: VersionKind::BeforeRestore,
             cut: None,

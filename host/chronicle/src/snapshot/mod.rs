@@ -69,6 +69,7 @@ impl Chronicle {
         if !request.scan && !self.dirty.is_dirty() {
             return Ok(unchanged(&self.tip));
         }
+        self.note_commit()?;
         let mut generation = self.dirty.take();
         generation.scan |= request.scan;
         if generation.is_empty() {
@@ -266,23 +267,35 @@ impl Chronicle {
         })
     }
 
-    /// A cut names `version` now, and so it and what was prepared before it are true. Costs no fsync: should the row be lost, the
-    /// next opening is told by `messages.db` (TURN.md §3).
+    /// A cut names `version` now, and so it and what was prepared before it are true, even where this fails: then the next step
+    /// writes the rows first. Costs no fsync: should the rows be lost, the next opening is told by `messages.db` (TURN.md §3).
     pub fn commit(&mut self, version: u64, cut: u64) -> Result<(), ChronicleError> {
-        if !self.prepared {
-            return Ok(());
+        if !self.prepared && !self.unadopted {
+            return self.note_commit();
         }
         if version != self.tip.version {
             return Err(ChronicleError::Refused("a cut names another version than the one prepared last"));
         }
+        // The cut is true, whether or not it can be noted here.
+        self.head = self.tip;
+        self.prepared = false;
+        self.unadopted = false;
+        self.owed = Some((version, cut));
+        self.note_commit()?;
+        self.hit("snapshot.committed")
+    }
+
+    /// Writes the rows of the last commit, unless they are written: nothing that rests on them may come first.
+    pub(crate) fn note_commit(&mut self) -> Result<(), ChronicleError> {
+        let Some((version, cut)) = self.owed else { return Ok(()) };
         self.database.transaction_at(Synchronous::Normal, |connection| {
+            self.hit("snapshot.committing")?;
             rows::version::commit(connection, version, cut)?;
             meta::set_number(connection, meta::HEAD, version)?;
             meta::set_number(connection, meta::UNADOPTED, 0)
         })?;
-        self.prepared = false;
-        self.head = self.tip;
-        self.hit("snapshot.committed")
+        self.owed = None;
+        Ok(())
     }
 }
 

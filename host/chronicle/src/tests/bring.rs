@@ -182,13 +182,67 @@ fn files_that_were_there_first_come_into_the_first_version() {
     // Killed before the first cut: still there.
     let opened = bench.open();
     assert!(!opened.created && opened.recovered.is_none());
-    let prepared = bench.cut();
+    // A turn that fails takes nothing with it that no version has.
+    assert!(opened.unadopted);
+    assert!(matches!(bench.get().roll_back(), Err(ChronicleError::Refused(_))));
+    assert!(matches!(bench.get().restore(0, None), Err(ChronicleError::Refused(_))));
+    assert_eq!(bench.files()["old"], b"from before");
+    let prepared = bench.cut_with(SnapshotRequest { kind: VersionKind::External, ..TURN });
     assert_eq!((prepared.added, prepared.version), (1, 1));
     // From then on it is as any other.
+    bench.write("old", "a turn that fails");
+    bench.get().roll_back().unwrap();
+    bench.assert_at_head();
     std::fs::write(bench.work().join("old"), "changed").unwrap();
     bench.open();
     bench.assert_at_head();
     assert_eq!(bench.files()["old"], b"from before");
+    // A cut names the version, and the chronicle was not told.
+    let mut bench = Bench::new();
+    bench.chronicle = None;
+    std::fs::remove_dir_all(bench.metadata()).unwrap();
+    std::fs::write(bench.work().join("old"), "from before").unwrap();
+    assert!(bench.open().unadopted);
+    let prepared = bench.get().prepare(TURN).unwrap();
+    bench.name(&prepared);
+    assert!(!bench.open().unadopted);
+    bench.assert_at_head();
+    bench.get().roll_back().unwrap();
+    // Only something that no version holds: its cut names none.
+    let mut bench = Bench::new();
+    bench.chronicle = None;
+    std::fs::remove_dir_all(bench.metadata()).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(bench.work().join("socket")).unwrap();
+    assert!(bench.open().unadopted);
+    assert_eq!(bench.cut().version, 0);
+    bench.get().roll_back().unwrap();
+    assert!(!bench.open().unadopted && bench.work().join("socket").exists());
+}
+
+#[test]
+fn a_cut_that_the_chronicle_could_not_note_is_true_all_the_same() {
+    for again in [false, true] {
+        let mut bench = Bench::new();
+        bench.write("a", "1");
+        bench.cut();
+        bench.write("a", "2");
+        let prepared = bench.get().prepare(SnapshotRequest { cut: Some(2), ..TURN }).unwrap();
+        bench.name(&prepared);
+        crate::failpoint::testing::set(|name| {
+            if name == "snapshot.committing" { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        });
+        assert!(bench.get().commit(prepared.version, 2).is_err());
+        crate::failpoint::testing::clear();
+        if again {
+            bench.write("a", "3");
+            bench.cut();
+        }
+        bench.write("a", "a turn that fails");
+        bench.get().roll_back().unwrap();
+        bench.assert_at_head();
+        let version = bench.get().version(prepared.version).unwrap();
+        assert_eq!((version.status, version.cut), (VersionStatus::Committed, Some(2)));
+    }
 }
 
 #[test]
