@@ -3,7 +3,7 @@
 //! One owner uses it at a time; it blocks, so it belongs on a thread that may. Must never change `work/` but to bring it to a
 //! version that somebody named.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use podium_kit::Clock;
@@ -21,6 +21,7 @@ use crate::pack::{Packs, id_of};
 use crate::rows;
 use crate::rows::meta;
 use crate::schema;
+use crate::trash::Trash;
 use crate::tree::empty_root;
 
 /// The folder of one workspace: `chronicle/` of an instance.
@@ -121,7 +122,7 @@ pub struct Opened {
 pub struct Chronicle {
     pub(crate) place: Place,
     pub(crate) work: Beneath,
-    pub(crate) tmp: Beneath,
+    pub(crate) tmp: Trash,
     pub(crate) database: Database,
     pub(crate) cas: Cas,
     pub(crate) dirty: DirtySet,
@@ -160,8 +161,8 @@ impl Chronicle {
         if meta::number(connection, meta::SCHEMA)? != u64::try_from(schema::SCHEMA_VERSION).ok() {
             return Err(ChronicleError::Refused("the history is of another version of Podium"));
         }
-        let folder = |path: &Path| Beneath::open(path).map_err(|error| ChronicleError::file(path, error));
-        let (work, tmp) = (folder(&place.work())?, folder(&place.tmp())?);
+        let work = Beneath::open(&place.work()).map_err(|error| ChronicleError::file(place.work(), error))?;
+        let tmp = Trash::open(place.tmp())?;
         let (cas, damaged_segments) = open_cas(&place, &database, &limits)?;
         let root = named.root.unwrap_or_else(empty_root);
         if root != empty_root() && !rows::tree::has(connection, root)? {
@@ -187,7 +188,6 @@ impl Chronicle {
             sure_times,
         };
         let mut opened = Opened { created, damaged_segments, ..Opened::default() };
-        crate::trash::empty(&chronicle.tmp, &chronicle.place.tmp())?;
         chronicle.begin(&named, &boot_id, &mut opened)?;
         Ok((chronicle, opened))
     }
@@ -324,9 +324,13 @@ impl Chronicle {
 fn make_folders(place: &Place) -> Result<(), ChronicleError> {
     for folder in place.folders() {
         match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(|error| ChronicleError::file(&folder, error))?,
+            // Whoever works in it may have taken our rights on it.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))
+            }
+            made => made,
         }
+        .map_err(|error| ChronicleError::file(&folder, error))?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! What a name means is never decided by its encoding: newlines, broken UTF-8 and case twins are ordinary names. Must never be
 //! joined with a path of the host; [`crate::beneath`] resolves them under a handle.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rusqlite::ToSql;
@@ -128,6 +129,16 @@ impl WorkPath {
         folder.is_root() || (self.0.starts_with(&folder.0) && matches!(self.0.get(folder.0.len()), None | Some(b'/')))
     }
 
+    /// True when one of these is this path or lies in it.
+    pub(crate) fn holds_any(&self, paths: &BTreeSet<Self>) -> bool {
+        if self.is_root() {
+            return !paths.is_empty();
+        }
+        // No path ends so; it stands before all that lie in this.
+        let before = Self([&self.0, &b"/"[..]].concat().into());
+        paths.contains(self) || paths.range(before..).next().is_some_and(|path| path.is_within(self))
+    }
+
     /// The same place below `to` that this has below `from`; none when it is not within, or would be too long.
     pub(crate) fn moved(&self, from: &Self, to: &Self) -> Option<Self> {
         if !self.is_within(from) {
@@ -219,6 +230,15 @@ mod tests {
         assert_eq!(path("a/b/c").moved(&path("a"), &path("x/y")), Some(path("x/y/b/c")));
         assert_eq!(path("a").moved(&path("a"), &path("x")), Some(path("x")));
         assert_eq!(path("b").moved(&path("a"), &path("x")), None);
+    }
+
+    #[test]
+    fn a_folder_holds_what_lies_in_it() {
+        let paths: BTreeSet<WorkPath> = ["a", "d!", "d/e/f", "d0", "x"].iter().map(|text| path(text)).collect();
+        for (folder, holds) in [("d", true), ("d/e", true), ("d/e/f", true), ("d/f", false), ("x", true), ("y", false)] {
+            assert_eq!(path(folder).holds_any(&paths), holds, "{folder}");
+        }
+        assert!(WorkPath::root().holds_any(&paths) && !WorkPath::root().holds_any(&BTreeSet::new()));
     }
 
     #[test]

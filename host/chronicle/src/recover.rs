@@ -2,23 +2,17 @@
 //!
 //! What the workspace holds and no cut knows of is kept as a `recovered` version first. The store, not `work/`, is the truth of a cut.
 
-use std::collections::BTreeSet;
-use std::os::fd::AsFd;
-
 use podium_sqlite::Synchronous;
 
-use crate::beneath::{self, NamesBuffer};
 use crate::chronicle::Chronicle;
 use crate::dirty::Generation;
 use crate::error::ChronicleError;
-use crate::hash::ContentHash;
 use crate::limits::Limits;
 use crate::node::Kind;
 use crate::path::WorkPath;
 use crate::restore::Brought;
 use crate::rows;
 use crate::snapshot::{Found, SnapshotRequest};
-use crate::trash;
 use crate::tree::empty_root;
 use crate::trees::{Difference, Trees};
 use crate::version::VersionKind;
@@ -117,64 +111,6 @@ impl Chronicle {
             }
         }
         Err(last.unwrap_or(ChronicleError::Refused("a workspace is too large to be looked at")))
-    }
-
-    /// Removes from `work/` whatever the tree does not have, without reading it: there may be any amount. What versions are known to
-    /// leave out stays. Gives the number of entries removed that no version ever had.
-    fn prune(&mut self, root: ContentHash) -> Result<u64, ChronicleError> {
-        let skipped = rows::skipped::now(self.database.connection())?;
-        let skipped: BTreeSet<WorkPath> = skipped.into_iter().map(|skipped| skipped.path).collect();
-        let holds_skipped = |path: &WorkPath| skipped.iter().any(|it| it.is_within(path));
-        let trees = Trees::new(&self.database);
-        let mut buffer = NamesBuffer::new();
-        let mut left_out = 0;
-        let mut folders = vec![(WorkPath::root(), root)];
-        while let Some((path, hash)) = folders.pop() {
-            let entries = trees.folder(hash)?;
-            let folder = match self.work.folder(&path) {
-                Ok(folder) => folder,
-                Err(error) if beneath::is_gone(error) => continue,
-                Err(error) => return Err(ChronicleError::work(&path, error)),
-            };
-            let mut spared = BTreeSet::new();
-            loop {
-                let mut threw = false;
-                // Names that are taken out while they are read may hide others: until a look finds none.
-                beneath::each_name(folder.as_fd(), &mut buffer, |name| {
-                    let entry = entries.binary_search_by(|entry| (*entry.name).cmp(name)).ok().map(|at| &entries[at]);
-                    let same = match (entry, beneath::meta_in(folder.as_fd(), name)) {
-                        (Some(entry), Ok(meta)) => {
-                            meta.kind == Ok(entry.kind) && (entry.kind != Kind::File || meta.size == entry.size)
-                        }
-                        _ => false,
-                    };
-                    if same {
-                        return Ok(true);
-                    }
-                    match path.join(name) {
-                        Ok(path) if holds_skipped(&path) => {
-                            spared.insert(path);
-                        }
-                        _ => {
-                            trash::throw(&self.tmp, folder.as_fd(), name)?;
-                            threw = true;
-                        }
-                    }
-                    Ok::<_, rustix::io::Errno>(true)
-                })
-                .map_err(|error| ChronicleError::work(&path, error))?;
-                left_out += trash::empty(&self.tmp, &self.place.tmp())?.left_out;
-                if !threw {
-                    break;
-                }
-            }
-            for entry in entries.iter().filter(|entry| entry.kind == Kind::Folder) {
-                folders.push((path.join(&entry.name)?, entry.hash));
-            }
-            // Folders that only lead to what stays; what is no folder is found gone above.
-            folders.extend(spared.into_iter().filter(|path| !skipped.contains(path)).map(|path| (path, empty_root())));
-        }
-        Ok(left_out)
     }
 }
 

@@ -19,9 +19,10 @@ use crate::hash::ContentHash;
 use crate::limits::PLACE_TRIES;
 use crate::node::{Kind, Meta};
 use crate::path::WorkPath;
+use crate::rights::{Rights, mode_of};
 use crate::rows;
 use crate::rows::stat::{StatChanges, StatRow};
-use crate::trash;
+use crate::trash::Trash;
 use crate::tree::Entry;
 use crate::trees::{Difference, Trees};
 use crate::version::{Prepared, VersionKind};
@@ -112,8 +113,8 @@ impl Chronicle {
         self.unsettled = true;
         self.hit("restore.started")?;
         // A restore that failed before may have left something staged.
-        trash::empty(&self.tmp, &self.place.tmp())?;
-        let placed = self.place_all(to, differences)?;
+        self.tmp.empty()?;
+        let placed = self.place_all(differences)?;
         self.hit("restore.placed")?;
         rustix::fs::syncfs(self.work.root()).map_err(|error| ChronicleError::file(self.place.work(), error))?;
         self.hit("restore.synced")?;
@@ -135,11 +136,12 @@ impl Chronicle {
         Ok(brought)
     }
 
-    fn place_all(&mut self, to: ContentHash, differences: &[Difference]) -> Result<Placed, ChronicleError> {
+    fn place_all(&mut self, differences: &[Difference]) -> Result<Placed, ChronicleError> {
         let skipped: BTreeSet<WorkPath> =
             rows::skipped::now(self.database.connection())?.into_iter().map(|skipped| skipped.path).collect();
         let mut placed = Placed::default();
-        let mut hand = Hand { work: &self.work, tmp: &self.tmp, open: None, staged: 0, opened_up: BTreeSet::new() };
+        let mut hand =
+            Hand { work: &self.work, tmp: &self.tmp, open: None, staged: 0, rights: Rights::to_change() };
         let mut modes = Vec::new();
         for Difference { path, old: _, new } in differences {
             let Some(entry) = new else { continue };
@@ -167,6 +169,7 @@ impl Chronicle {
                 }
                 Err(error) => return Err(error),
             }
+            self.tmp.tidy().map_err(|error| ChronicleError::work(path, error))?;
             self.hit("restore.placing")?;
         }
         for Difference { path, old, new } in differences.iter().rev() {
@@ -176,20 +179,15 @@ impl Chronicle {
                 Gone::Left => placed.brought.left.push(path.clone()),
             }
             placed.note(path, None);
+            self.tmp.tidy().map_err(|error| ChronicleError::work(path, error))?;
             self.hit("restore.removing")?;
         }
         // Last, because a folder may take away the right to write in it.
-        for (path, mode) in modes.into_iter().rev() {
-            hand.set_mode(path, mode)?;
-        }
-        let trees = Trees::new(&self.database);
-        for path in &hand.opened_up {
-            if let Some(entry) = trees.find(to, path)?.filter(|entry| entry.kind == Kind::Folder) {
-                hand.set_mode(path, entry.mode)?;
-            }
-        }
-        let removed = trash::empty(&self.tmp, &self.place.tmp())?;
-        placed.brought.replaced_skipped += removed.left_out;
+        let Hand { mut rights, .. } = hand;
+        modes.into_iter().for_each(|(path, mode)| rights.set(path, mode));
+        rights.give_back(&self.work).map_err(|(path, error)| ChronicleError::work(&path, error))?;
+        self.tmp.empty()?;
+        placed.brought.replaced_skipped += self.tmp.left_out();
         Ok(placed)
     }
 
@@ -240,10 +238,6 @@ impl Chronicle {
 /// A row that vouches for a file just placed, unless somebody has written to it since: they would have changed its time.
 fn vouched(meta: &Meta, entry: &Entry) -> Option<StatRow> {
     (meta.size == entry.size && meta.mtime == entry.mtime).then(|| StatRow::new(meta, entry.hash))
-}
-
-fn mode_of(mode: u16) -> Mode {
-    Mode::from_raw_mode(u32::from(mode & 0o777))
 }
 
 /// What differs between two trees at these paths and beneath them.
@@ -300,12 +294,11 @@ enum Gone {
 /// Puts entries into the workspace and takes them out.
 struct Hand<'a> {
     work: &'a Beneath,
-    tmp: &'a Beneath,
+    tmp: &'a Trash,
     /// The folder that was used last.
     open: Option<(WorkPath, OwnedFd)>,
     staged: u64,
-    /// Folders that had to be given rights; they get theirs back at the end.
-    opened_up: BTreeSet<WorkPath>,
+    rights: Rights,
 }
 
 impl Hand<'_> {
@@ -329,27 +322,29 @@ impl Hand<'_> {
         Ok(())
     }
 
-    /// Opens a folder name by name, so that each can be made.
-    fn reach(&self, path: &WorkPath) -> Result<OwnedFd, Errno> {
-        if let Ok(folder) = self.work.folder(path) {
-            return Ok(folder);
+    /// Opens a folder, and where it is not there, makes it and all above it.
+    fn reach(&mut self, path: &WorkPath) -> Result<OwnedFd, Errno> {
+        match self.rights.open(self.work, path) {
+            Err(error) if beneath::is_gone(error) => {}
+            other => return other,
         }
-        let mut at = self.work.folder(&WorkPath::root())?;
+        let mut at = self.rights.root(self.work)?;
+        let mut reached = WorkPath::root();
         for name in path.names() {
-            at = self.enter(&at, name)?;
+            reached = reached.join(name).map_err(|_| Errno::NAMETOOLONG)?;
+            at = self.enter(&at, name, &reached)?;
         }
         Ok(at)
     }
 
-    fn enter(&self, folder: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    fn enter(&mut self, folder: &OwnedFd, name: &[u8], path: &WorkPath) -> Result<OwnedFd, Errno> {
         for _ in 0..PLACE_TRIES {
-            match beneath::folder_in(folder.as_fd(), name) {
+            match self.rights.enter(folder.as_fd(), name, path) {
                 Err(Errno::NOENT) => match rustix::fs::mkdirat(folder, name, Mode::RWXU) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(error),
                 },
-                Err(Errno::NOTDIR | Errno::LOOP) => trash::throw(self.tmp, folder.as_fd(), name)?,
-                Err(Errno::ACCESS) => trash::open_up(folder.as_fd(), name)?,
+                Err(Errno::NOTDIR | Errno::LOOP) => self.tmp.throw(folder.as_fd(), name)?,
                 other => return other,
             }
         }
@@ -375,11 +370,7 @@ impl Hand<'_> {
         for _ in 0..PLACE_TRIES {
             match rustix::fs::renameat(self.tmp.root(), staged, &folder, name) {
                 Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {
-                    trash::throw(self.tmp, folder.as_fd(), name).map_err(failed)?;
-                }
-                Err(Errno::ACCESS) => {
-                    rustix::fs::fchmod(&folder, Mode::RWXU).map_err(failed)?;
-                    self.opened_up.extend(path.split().map(|(parent, _)| parent));
+                    self.tmp.throw(folder.as_fd(), name).map_err(failed)?;
                 }
                 other => return other.map_err(failed),
             }
@@ -391,34 +382,23 @@ impl Hand<'_> {
     fn remove(&mut self, path: &WorkPath, kind: Kind) -> Result<Gone, ChronicleError> {
         let failed = |error| ChronicleError::work(path, error);
         let Some((parent, name)) = path.split() else { return Ok(Gone::Left) };
-        let folder = match self.work.folder(&parent) {
+        let folder = match self.rights.open(self.work, &parent) {
             Ok(folder) => folder,
             Err(error) if beneath::is_gone(error) => return Ok(Gone::Removed),
             Err(error) => return Err(failed(error)),
         };
         self.open = None;
         let flags = if kind == Kind::Folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        let mut result = rustix::fs::unlinkat(&folder, name, flags);
-        if result == Err(Errno::ACCESS) {
-            rustix::fs::fchmod(&folder, Mode::RWXU).map_err(failed)?;
-            self.opened_up.insert(parent);
-            result = rustix::fs::unlinkat(&folder, name, flags);
-        }
-        match result {
+        match rustix::fs::unlinkat(&folder, name, flags) {
             Ok(()) => Ok(Gone::Removed),
             Err(error) if beneath::is_gone(error) => Ok(Gone::Removed),
             Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(Gone::Left),
             // Something else has the name now; what should be gone is gone when that is.
             Err(Errno::ISDIR | Errno::PERM) => {
-                trash::throw(self.tmp, folder.as_fd(), name).map_err(failed)?;
+                self.tmp.throw(folder.as_fd(), name).map_err(failed)?;
                 Ok(Gone::Removed)
             }
             Err(error) => Err(failed(error)),
         }
-    }
-
-    fn set_mode(&self, path: &WorkPath, mode: u16) -> Result<(), ChronicleError> {
-        let folder = self.work.folder(path).map_err(|error| ChronicleError::work(path, error))?;
-        rustix::fs::fchmod(&folder, mode_of(mode)).map_err(|error| ChronicleError::work(path, error))
     }
 }

@@ -1,154 +1,169 @@
 //! Removing whole folders that a guest made: of any depth and width, with two descriptors and little memory.
 //!
-//! What is to go is moved into `metadata/tmp/` first, which is emptied here and at every opening. A folder that is not empty gives its
-//! folders up to `tmp/` itself, so that nothing is ever deep. Must never follow a link.
+//! A folder that is to go is moved into `metadata/tmp/` first, which is emptied now and then and at every opening. One that is not empty
+//! gives its folders up to `tmp/` itself, so that nothing is ever deep. Must never follow a link.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::beneath::{self, Beneath, NamesBuffer};
 use crate::error::ChronicleError;
 use crate::limits::FILE_BYTES_MAX;
 use crate::node::Kind;
+use crate::rights::open_up;
 
-/// What a removal took with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Removed {
-    /// Entries that no version held: pipes, sockets, devices, files that are too big.
-    pub(crate) left_out: u64,
+/// Folders that wait in `tmp/`; few enough that they take no room, enough that emptying is rare.
+const WAITING_MAX: u64 = 1000;
+
+/// `metadata/tmp/`, where what is to go waits, and what is to come is staged.
+#[derive(Debug)]
+pub(crate) struct Trash {
+    tmp: Beneath,
+    path: PathBuf,
+    /// The last number that a name here had.
+    last: Cell<u64>,
+    waiting: Cell<u64>,
+    /// Entries that no version held and that are gone: pipes, sockets, devices, files that are too big.
+    left_out: Cell<u64>,
 }
 
-/// A name in `tmp/` that is not used.
-pub(crate) fn fresh_name(tmp: &Beneath, prefix: &str) -> Result<String, Errno> {
-    for number in 0_u64.. {
-        let name = format!("{prefix}-{number}");
-        match beneath::meta_in(tmp.root(), name.as_bytes()) {
-            Err(Errno::NOENT) => return Ok(name),
-            Err(error) => return Err(error),
-            Ok(_) => {}
+impl Trash {
+    /// Opens `metadata/tmp/` and empties it.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, ChronicleError> {
+        let tmp = Beneath::open(&path).map_err(|error| ChronicleError::file(&path, error))?;
+        let trash = Self { tmp, path, last: Cell::new(0), waiting: Cell::new(0), left_out: Cell::new(0) };
+        trash.empty()?;
+        Ok(trash)
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.tmp.root()
+    }
+
+    /// Takes an entry out of a folder of the workspace, in which this process may do so; nothing when it is gone.
+    pub(crate) fn throw(&self, folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        if !self.unlink(folder, name)? {
+            self.take_in(folder, name)?;
         }
+        Ok(())
     }
-    Err(Errno::EXIST)
-}
 
-/// Moves an entry of the workspace into `tmp/`; nothing when it is gone.
-pub(crate) fn throw(tmp: &Beneath, folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    let to = fresh_name(tmp, "trash")?;
-    match rustix::fs::renameat(folder, name, tmp.root(), to.as_str()) {
-        Err(Errno::NOENT) => Ok(()),
-        other => other,
+    /// Empties it when much waits. Nothing may be staged.
+    pub(crate) fn tidy(&self) -> Result<(), Errno> {
+        if self.waiting.get() < WAITING_MAX { Ok(()) } else { self.empty_all() }
     }
-}
 
-/// Removes everything in `tmp/`, whose own path is for errors.
-pub(crate) fn empty(tmp: &Beneath, path: &Path) -> Result<Removed, ChronicleError> {
-    let mut removed = Removed::default();
-    let mut buffer = NamesBuffer::new();
-    let mut inner = NamesBuffer::new();
-    let mut next = 0_u64;
-    loop {
-        let mut found = false;
-        let emptied = beneath::each_name(tmp.root(), &mut buffer, |name| {
-            found = true;
-            remove(tmp, name, &mut inner, &mut next, &mut removed)?;
-            Ok::<_, Errno>(true)
-        });
-        emptied.map_err(|error| ChronicleError::file(path, error))?;
-        if !found {
-            return Ok(removed);
-        }
+    /// Removes everything here.
+    pub(crate) fn empty(&self) -> Result<(), ChronicleError> {
+        self.empty_all().map_err(|error| ChronicleError::file(&self.path, error))
     }
-}
 
-/// Removes an entry of `tmp/`, or, of a folder that holds folders, moves those up beside it.
-fn remove(
-    tmp: &Beneath,
-    name: &[u8],
-    buffer: &mut NamesBuffer,
-    next: &mut u64,
-    removed: &mut Removed,
-) -> Result<(), Errno> {
-    if unlink(tmp.root(), name, removed)? {
-        return Ok(());
+    /// How many entries that no version held are gone since this was asked last.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.left_out.take()
     }
-    let folder = match beneath::folder_in(tmp.root(), name) {
-        Ok(folder) => folder,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    // Removing while names are read may leave some out; `empty` comes by until nothing is left.
-    beneath::each_name(folder.as_fd(), buffer, |inner| {
-        if !unlink(folder.as_fd(), inner, removed)? {
-            match rustix::fs::unlinkat(folder.as_fd(), inner, AtFlags::REMOVEDIR) {
-                Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                    let up = loop {
-                        *next += 1;
-                        let up = format!("up-{next}");
-                        if beneath::meta_in(tmp.root(), up.as_bytes()) == Err(Errno::NOENT) {
-                            break up;
-                        }
-                    };
-                    rustix::fs::renameat(folder.as_fd(), inner, tmp.root(), up.as_str())?;
-                }
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(error),
+
+    fn empty_all(&self) -> Result<(), Errno> {
+        let (mut buffer, mut inner) = (NamesBuffer::new(), NamesBuffer::new());
+        loop {
+            let mut found = false;
+            beneath::each_name(self.root(), &mut buffer, |name| {
+                found = true;
+                self.remove(name, &mut inner)?;
+                Ok::<_, Errno>(true)
+            })?;
+            if !found {
+                self.waiting.set(0);
+                return Ok(());
             }
         }
-        Ok::<_, Errno>(true)
-    })?;
-    match rustix::fs::unlinkat(tmp.root(), name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-        Err(error) => Err(error),
     }
-}
 
-/// Removes an entry that is no folder; false for one that is. A folder is made accessible.
-fn unlink(folder: BorrowedFd<'_>, name: &[u8], removed: &mut Removed) -> Result<bool, Errno> {
-    let meta = match beneath::meta_in(folder, name) {
-        Ok(meta) => meta,
-        Err(Errno::NOENT) => return Ok(true),
-        Err(error) => return Err(error),
-    };
-    if meta.kind == Ok(Kind::Folder) {
-        if meta.mode & 0o700 != 0o700 {
-            open_up(folder, name)?;
+    /// Moves a folder here under a name that is not used.
+    fn take_in(&self, folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        loop {
+            self.last.set(self.last.get() + 1);
+            let to = format!("trash-{}", self.last.get());
+            match rustix::fs::renameat(folder, name, self.root(), to.as_str()) {
+                // Left here by a process that was killed; numbers only grow, so each is met once.
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
+                Err(Errno::NOENT) => return Ok(()),
+                other => {
+                    self.waiting.set(self.waiting.get() + 1);
+                    return other;
+                }
+            }
         }
-        return Ok(false);
     }
-    let left_out = meta.kind.is_err() || (meta.kind == Ok(Kind::File) && meta.size > FILE_BYTES_MAX);
-    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-        Ok(()) => removed.left_out += u64::from(left_out),
-        Err(Errno::NOENT) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(true)
-}
 
-/// Gives the owner all rights on a folder that may not even be read.
-pub(crate) fn open_up(folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    use std::os::fd::AsRawFd;
-    let flags = rustix::fs::OFlags::PATH
-        | rustix::fs::OFlags::DIRECTORY
-        | rustix::fs::OFlags::NOFOLLOW
-        | rustix::fs::OFlags::CLOEXEC;
-    let found = rustix::fs::openat(folder, name, flags, Mode::empty())?;
-    // A path of ours: the kernel's name of the descriptor, which holds exactly that folder.
-    rustix::fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::RWXU)
+    /// Removes an entry here, or, of a folder that holds folders, moves those up beside it.
+    fn remove(&self, name: &[u8], buffer: &mut NamesBuffer) -> Result<(), Errno> {
+        if self.unlink(self.root(), name)? {
+            return Ok(());
+        }
+        let folder = match beneath::folder_in(self.root(), name) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        // Removing while names are read may leave some out; `empty` comes by until nothing is left.
+        beneath::each_name(folder.as_fd(), buffer, |inner| {
+            if !self.unlink(folder.as_fd(), inner)? {
+                match rustix::fs::unlinkat(folder.as_fd(), inner, AtFlags::REMOVEDIR) {
+                    Err(Errno::NOTEMPTY | Errno::EXIST) => self.take_in(folder.as_fd(), inner)?,
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok::<_, Errno>(true)
+        })?;
+        match rustix::fs::unlinkat(self.root(), name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes an entry that is no folder; false for one that is, which is made accessible: it cannot be moved else.
+    fn unlink(&self, folder: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
+        let meta = match beneath::meta_in(folder, name) {
+            Ok(meta) => meta,
+            Err(Errno::NOENT) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        if meta.kind == Ok(Kind::Folder) {
+            if meta.mode & 0o700 != 0o700 {
+                open_up(folder, name)?;
+            }
+            return Ok(false);
+        }
+        let left_out = meta.kind.is_err() || (meta.kind == Ok(Kind::File) && meta.size > FILE_BYTES_MAX);
+        match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+            Ok(()) => self.left_out.set(self.left_out.get() + u64::from(left_out)),
+            Err(Errno::NOENT) => {}
+            // A folder has the name now.
+            Err(Errno::ISDIR) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::Mode;
+
     use super::*;
 
     #[test]
     fn a_very_deep_folder_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let tmp = Beneath::open(folder.path()).unwrap();
-        std::fs::create_dir(folder.path().join("trash-0")).unwrap();
-        let mut at = beneath::folder_in(tmp.root(), b"trash-0").unwrap();
+        let trash = Trash::open(folder.path().to_owned()).unwrap();
+        std::fs::create_dir(folder.path().join("trash-1")).unwrap();
+        let mut at = beneath::folder_in(trash.root(), b"trash-1").unwrap();
         for depth in 0..5000_u32 {
             rustix::fs::mkdirat(&at, "deeper", Mode::RWXU).unwrap();
             if depth % 10 == 0 {
@@ -156,11 +171,39 @@ mod tests {
             }
             at = beneath::folder_in(at.as_fd(), b"deeper").unwrap();
         }
-        std::os::unix::fs::symlink("/", folder.path().join("trash-0/link")).unwrap();
+        std::os::unix::fs::symlink("/", folder.path().join("trash-1/link")).unwrap();
         std::fs::write(folder.path().join("file"), "").unwrap();
         drop(at);
-        let removed = empty(&tmp, folder.path()).unwrap();
-        assert_eq!(removed.left_out, 500);
+        trash.empty().unwrap();
+        assert_eq!((trash.left_out(), trash.left_out()), (500, 0));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_thrown_away_is_never_many_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (work, tmp) = (folder.path().join("work"), folder.path().join("tmp"));
+        std::fs::create_dir(&work).unwrap();
+        std::fs::create_dir(&tmp).unwrap();
+        let trash = Trash::open(tmp.clone()).unwrap();
+        let from = Beneath::open(&work).unwrap();
+        let waiting = || std::fs::read_dir(&tmp).unwrap().count();
+        for n in 0..3000 {
+            std::fs::write(work.join(format!("f{n}")), "").unwrap();
+            std::fs::create_dir(work.join(format!("d{n}"))).unwrap();
+            std::fs::write(work.join(format!("d{n}/f")), "").unwrap();
+            trash.throw(from.root(), format!("f{n}").as_bytes()).unwrap();
+            trash.throw(from.root(), format!("d{n}").as_bytes()).unwrap();
+            trash.tidy().unwrap();
+            // Every folder that waits has a number of its own, which nobody had to look for.
+            assert!(trash.last.get() == n + 1 && trash.waiting.get() < WAITING_MAX);
+            if n == 500 {
+                assert_eq!(waiting(), 501);
+            }
+        }
+        assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0);
+        trash.empty().unwrap();
+        assert_eq!(waiting(), 0);
+        trash.throw(from.root(), b"gone already").unwrap();
     }
 }

@@ -168,12 +168,13 @@ impl Collector<'_, '_> {
 
     /// Opens a folder; none when there is none to look into: it is gone, or it is left out as a whole. Any other failure is one
     /// of the host's, which says nothing of the folder.
-    fn folder(&self, path: &WorkPath) -> Result<Option<OwnedFd>, ChronicleError> {
+    fn folder(&mut self, path: &WorkPath) -> Result<Option<OwnedFd>, ChronicleError> {
         let failed = |error| ChronicleError::work(path, error);
         failpoint::hit("collect.folder").map_err(failed)?;
-        match self.look.work.folder(path) {
+        match self.look.rights.open(self.look.work, path) {
             Ok(folder) => Ok(Some(folder)),
             Err(error) if beneath::is_gone(error) => Ok(None),
+            // Another user's, or another file system's.
             Err(Errno::ACCESS | Errno::PERM | Errno::XDEV) => Ok(None),
             Err(error) => Err(failed(error.into())),
         }

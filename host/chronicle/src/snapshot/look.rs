@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 
 use podium_sqlite::Database;
+use rustix::io::Errno;
 
 use super::content::{Content, store_file, store_link};
 use crate::beneath::{self, Beneath, NamesBuffer};
@@ -16,6 +17,7 @@ use crate::followed::Inode;
 use crate::limits::{FILE_BYTES_MAX, FOLLOWED_INODES_MAX, Limits};
 use crate::node::{FileTime, Kind, Meta, SkipReason, Skipped};
 use crate::path::{PathError, WorkPath};
+use crate::rights::Rights;
 use crate::rows;
 use crate::rows::stat::{FolderStats, StatChanges, StatRow};
 use crate::tree::{Entry, Nodes, Totals, write_folder};
@@ -47,6 +49,8 @@ pub(super) struct Look<'a> {
     pub(super) skipped: Vec<Skipped>,
     pub(super) unstable: Vec<WorkPath>,
     pub(super) several_names: HashMap<Inode, u64>,
+    /// Rights that folders were given to be looked into; they get their own back when all is looked at.
+    pub(super) rights: Rights,
     seen: Totals,
     buffer: NamesBuffer,
 }
@@ -94,13 +98,15 @@ impl<'a> Look<'a> {
             skipped: Vec::new(),
             unstable: Vec::new(),
             several_names: HashMap::new(),
+            rights: Rights::to_look(),
             seen: Totals::default(),
             buffer: NamesBuffer::new(),
         }
     }
 
     /// Forgets what it found, to look at everything instead.
-    pub(super) fn start_over(&mut self) {
+    pub(super) fn start_over(&mut self) -> Result<(), ChronicleError> {
+        self.give_back()?;
         self.scanning = true;
         self.nodes.clear();
         self.stats.clear();
@@ -108,6 +114,12 @@ impl<'a> Look<'a> {
         self.unstable.clear();
         self.several_names.clear();
         self.seen = Totals::default();
+        Ok(())
+    }
+
+    /// Gives folders their own rights back.
+    pub(super) fn give_back(&mut self) -> Result<(), ChronicleError> {
+        self.rights.give_back(self.work).map_err(|(path, error)| ChronicleError::work(&path, error))
     }
 
     /// True when a row of the stat cache says what a file holds.
@@ -231,14 +243,19 @@ impl<'a> Look<'a> {
     }
 
     fn list(&mut self, path: WorkPath, name: Box<[u8]>, mode: u16) -> Result<Option<Frame>, ChronicleError> {
-        let folder = match self.work.folder(&path) {
+        let opened = match if self.rights.lacks(mode) { Err(Errno::ACCESS) } else { self.work.folder(&path) } {
+            Err(Errno::ACCESS) => self.rights.open(self.work, &path),
+            other => other,
+        };
+        let folder = match opened {
             Ok(folder) => folder,
             Err(error) if beneath::is_gone(error) => return Ok(None),
-            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+            // Another user's.
+            Err(Errno::ACCESS | Errno::PERM) => {
                 self.skip(path, SkipReason::Unreadable, None);
                 return Ok(None);
             }
-            Err(rustix::io::Errno::XDEV) => {
+            Err(Errno::XDEV) => {
                 self.skip(path, SkipReason::OtherFileSystem, None);
                 return Ok(None);
             }
@@ -316,11 +333,11 @@ fn too(error: PathError) -> SkipReason {
 
 enum ListError {
     TooMany,
-    System(rustix::io::Errno),
+    System(Errno),
 }
 
-impl From<rustix::io::Errno> for ListError {
-    fn from(error: rustix::io::Errno) -> Self {
+impl From<Errno> for ListError {
+    fn from(error: Errno) -> Self {
         Self::System(error)
     }
 }

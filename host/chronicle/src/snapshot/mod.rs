@@ -126,20 +126,10 @@ impl Chronicle {
         };
         let mut look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, self.limits, generation);
         look.settled_before_ns = settled;
-        let mut root = None;
-        if !look.scanning {
-            match collect(&mut look, self.tip.root)? {
-                Collected::Root(found) => root = Some(found),
-                Collected::ScanNeeded => look.start_over(),
-            }
-        }
-        let root = match root {
-            Some(root) => root,
-            None => {
-                let walked = look.walk(&WorkPath::root(), 0o700)?;
-                walked.ok_or_else(|| ChronicleError::work(&WorkPath::root(), std::io::ErrorKind::NotFound))?.hash
-            }
-        };
+        let root = root_of(&mut look, self.tip.root);
+        let given_back = look.give_back();
+        let root = root?;
+        given_back?;
         let Look { nodes, stats, skipped, unstable, several_names, scanning: scanned, .. } = look;
         failpoint::hit("snapshot.looked").map_err(|error| ChronicleError::work(&WorkPath::root(), error))?;
         let hard_links = if scanned {
@@ -297,6 +287,18 @@ impl Chronicle {
         self.owed = None;
         Ok(())
     }
+}
+
+/// The tree of what the workspace holds now; `base` is what it held before.
+fn root_of(look: &mut Look<'_>, base: ContentHash) -> Result<ContentHash, ChronicleError> {
+    if !look.scanning {
+        match collect(look, base)? {
+            Collected::Root(root) => return Ok(root),
+            Collected::ScanNeeded => look.start_over()?,
+        }
+    }
+    let walked = look.walk(&WorkPath::root(), 0o700)?;
+    Ok(walked.ok_or_else(|| ChronicleError::work(&WorkPath::root(), std::io::ErrorKind::NotFound))?.hash)
 }
 
 fn unchanged(tip: &Tip) -> Prepared {

@@ -6,6 +6,7 @@ mod dirt;
 mod figures;
 mod hostile;
 mod random;
+mod rights;
 mod store;
 mod versions;
 
