@@ -116,8 +116,6 @@ impl Chronicle {
         self.tmp.empty()?;
         let placed = self.place_all(differences)?;
         self.hit("restore.placed")?;
-        rustix::fs::syncfs(self.work.root()).map_err(|error| ChronicleError::file(self.place.work(), error))?;
-        self.hit("restore.synced")?;
         let now = self.clock.now_ms();
         let Placed { brought, stats, skipped_gone } = placed;
         let version = self.tip.version;
