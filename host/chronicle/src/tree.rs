@@ -71,9 +71,10 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Counted as a walk counts them: a link has none of a workspace's bytes.
     pub(crate) fn of(entries: &[Entry]) -> Self {
         entries.iter().fold(Self::default(), |sum, entry| Self {
-            bytes: sum.bytes.saturating_add(entry.size),
+            bytes: sum.bytes.saturating_add(if entry.kind == Kind::Link { 0 } else { entry.size }),
             entries: sum.entries.saturating_add(entry.entries).saturating_add(1),
         })
     }

@@ -4,6 +4,7 @@ mod bring;
 mod crash;
 mod figures;
 mod hostile;
+mod limits;
 mod random;
 mod store;
 mod versions;
