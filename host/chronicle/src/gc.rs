@@ -2,15 +2,19 @@
 //!
 //! Nothing is counted while versions are made; what is needed is found by walking the kept versions. A segment of which less than half is
 //! needed is written anew, one at a time, so that a collection needs at most one segment beside. Its file goes when no row names it
-//! any more. Must never drop the head, what is prepared, or what is leased.
+//! any more. Must never drop the head, what is prepared, what is leased, or what the stat cache vouches for.
 
 use std::collections::{BTreeMap, HashSet};
 
+use podium_sqlite::Synchronous;
+
+use crate::beneath;
 use crate::chronicle::Chronicle;
 use crate::error::ChronicleError;
 use crate::hash::ContentHash;
 use crate::limits::OBJECT_BYTES_MAX;
 use crate::pack::ObjectKind;
+use crate::path::WorkPath;
 use crate::rows;
 use crate::snapshot::write_objects;
 use crate::tree::empty_root;
@@ -136,6 +140,7 @@ impl Chronicle {
 
     /// Marks from all versions that are there, and removes the rest.
     fn sweep(&mut self, done: &mut Collected) -> Result<(), ChronicleError> {
+        self.forget_gone_folders()?;
         let needed = self.mark()?;
         self.hit("gc.marked")?;
         let trees = rows::tree::names(self.database.connection())?;
@@ -164,7 +169,7 @@ impl Chronicle {
         self.hit("gc.rows")?;
         for segment in rows::segment::all(self.database.connection())? {
             let live = live.get(&segment.id).copied().unwrap_or(0);
-            self.database.transaction_at(podium_sqlite::Synchronous::Normal, |connection| {
+            self.database.transaction_at(Synchronous::Normal, |connection| {
                 rows::segment::set_live(connection, segment.id, live)
             })?;
             if live < segment.len.div_ceil(2) {
@@ -175,9 +180,24 @@ impl Chronicle {
         Ok(())
     }
 
+    /// Rows of the stat cache of folders that are not there any more vouch for nothing.
+    fn forget_gone_folders(&self) -> Result<(), ChronicleError> {
+        let folders = rows::stat::folders(self.database.connection())?;
+        let is_gone = |path: &&WorkPath| self.work.folder(path).is_err_and(beneath::is_gone);
+        let gone: Vec<&WorkPath> = folders.iter().filter(is_gone).collect();
+        self.database.transaction_at(Synchronous::Normal, |connection| {
+            gone.into_iter().try_for_each(|path| rows::stat::remove(connection, path))
+        })
+    }
+
     fn mark(&self) -> Result<Needed, ChronicleError> {
         let trees = Trees::new(&self.database);
         let mut needed = Needed::default();
+        // A row that vouches for a file spares the next snapshot to read it, so the store must have what it vouches for: also what a
+        // restore brought back and no version has yet.
+        rows::stat::each_content(self.database.connection(), |hash| {
+            needed.objects.insert(hash);
+        })?;
         let mut nodes: Vec<ContentHash> = self.all_versions()?.iter().map(|version| version.root).collect();
         nodes.extend([self.head.root, self.tip.root]);
         while let Some(hash) = nodes.pop() {

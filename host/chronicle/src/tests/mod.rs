@@ -1,6 +1,7 @@
 //! Stories of the whole crate, against real folders.
 
 mod bring;
+mod collection;
 mod crash;
 mod figures;
 mod hostile;
