@@ -24,8 +24,8 @@ use crate::version::{Version, VersionStatus};
 /// Milliseconds of an hour and of a day.
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
-/// Rows that one transaction removes: the host's other work goes on between.
-const ROWS_A_TRANSACTION: usize = 4096;
+/// Versions that one transaction drops, each with its changes.
+const VERSIONS_A_TRANSACTION: usize = 1000;
 /// Versions read at once.
 const VERSIONS_A_PAGE: usize = 1000;
 
@@ -125,7 +125,7 @@ impl Chronicle {
 
     fn drop_versions(&self, dropped: &[&Version]) -> Result<(), ChronicleError> {
         self.hit("gc.drop")?;
-        for some in dropped.chunks(ROWS_A_TRANSACTION) {
+        for some in dropped.chunks(VERSIONS_A_TRANSACTION) {
             self.database.transaction(|connection| {
                 for version in some {
                     rows::change::drop_version(connection, version)?;
@@ -155,15 +155,14 @@ impl Chronicle {
             }
             Ok(())
         })?;
-        // An object without its tree is only waste; a tree without its object would be damage.
-        for some in trees.chunks(ROWS_A_TRANSACTION) {
-            self.database
-                .transaction(|connection| some.iter().try_for_each(|hash| rows::tree::remove(connection, *hash)))?;
-        }
-        for some in objects.chunks(ROWS_A_TRANSACTION) {
-            self.database
-                .transaction(|connection| some.iter().try_for_each(|hash| rows::object::remove(connection, *hash)))?;
-        }
+        // All or nothing: a snapshot that finds a node stored takes it for granted that everything beneath is.
+        self.database.transaction(|connection| {
+            for hash in &trees {
+                rows::tree::remove(connection, *hash)?;
+                self.hit("gc.removing")?;
+            }
+            objects.iter().try_for_each(|hash| rows::object::remove(connection, *hash))
+        })?;
         done.trees += count(trees.len());
         done.objects += count(objects.len());
         self.hit("gc.rows")?;

@@ -1,7 +1,7 @@
 //! Collections: what is needed stays, whatever else is true, and what is not needed goes, from the database too.
 
-use super::Bench;
 use super::store::{NEWEST, noise};
+use super::{Bench, SCAN};
 
 fn rows_of(bench: &mut Bench, table: &str) -> u64 {
     let connection = bench.get().database.connection();
@@ -45,4 +45,30 @@ fn a_folder_that_is_gone_leaves_no_row() {
     std::fs::remove_dir_all(bench.work().join("gone")).unwrap();
     bench.get().collect(&NEWEST, u64::MAX).unwrap();
     assert_eq!(rows_of(&mut bench, "stat"), before);
+}
+
+#[test]
+fn a_collection_that_is_cut_short_leaves_no_folder_without_what_is_in_it() {
+    let mut bench = Bench::new();
+    for n in 0..100 {
+        bench.write(&format!("d{}/e{n}/f", n % 10), format!("{n}"));
+    }
+    let old = bench.cut();
+    for n in 0..10 {
+        std::fs::rename(bench.work().join(format!("d{n}")), bench.folder.path().join(format!("d{n}"))).unwrap();
+    }
+    bench.cut_with(SCAN);
+    let mut moments = 0;
+    crate::failpoint::testing::set(move |name| {
+        moments += u32::from(name == "gc.removing");
+        if moments == 50 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    });
+    let failed = bench.get().collect(&NEWEST, u64::MAX);
+    crate::failpoint::testing::clear();
+    assert!(failed.is_err());
+    for n in 0..10 {
+        std::fs::rename(bench.folder.path().join(format!("d{n}")), bench.work().join(format!("d{n}"))).unwrap();
+    }
+    assert_eq!(bench.cut_with(SCAN).root, old.root);
+    assert_eq!(bench.get().fsck().unwrap().faults_count, 0);
 }
