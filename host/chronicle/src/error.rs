@@ -79,6 +79,8 @@ pub enum Limited {
     WorkspaceBytes,
     /// Entries of the workspace.
     WorkspaceEntries,
+    /// Entries of one folder.
+    FolderEntries,
     /// Bytes of the stored history.
     StoreBytes,
 }
@@ -88,6 +90,7 @@ impl std::fmt::Display for Limited {
         f.write_str(match self {
             Self::WorkspaceBytes => "bytes in a workspace",
             Self::WorkspaceEntries => "entries in a workspace",
+            Self::FolderEntries => "entries in one folder",
             Self::StoreBytes => "bytes of stored history",
         })
     }

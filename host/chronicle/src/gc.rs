@@ -2,15 +2,19 @@
 //!
 //! Nothing is counted while versions are made; what is needed is found by walking the kept versions. A segment of which less than half is
 //! needed is written anew, one at a time, so that a collection needs at most one segment beside. Its file goes when no row names it
-//! any more. Must never drop the head, what is prepared, or what is leased.
+//! any more. Must never drop the head, what is prepared, what is leased, or what the stat cache vouches for.
 
 use std::collections::{BTreeMap, HashSet};
 
+use podium_sqlite::Synchronous;
+
+use crate::beneath;
 use crate::chronicle::Chronicle;
 use crate::error::ChronicleError;
 use crate::hash::ContentHash;
 use crate::limits::OBJECT_BYTES_MAX;
 use crate::pack::ObjectKind;
+use crate::path::WorkPath;
 use crate::rows;
 use crate::snapshot::write_objects;
 use crate::tree::empty_root;
@@ -20,8 +24,8 @@ use crate::version::{Version, VersionStatus};
 /// Milliseconds of an hour and of a day.
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
-/// Rows that one transaction removes: the host's other work goes on between.
-const ROWS_A_TRANSACTION: usize = 4096;
+/// Versions that one transaction drops, each with its changes.
+const VERSIONS_A_TRANSACTION: usize = 1000;
 /// Versions read at once.
 const VERSIONS_A_PAGE: usize = 1000;
 
@@ -121,7 +125,7 @@ impl Chronicle {
 
     fn drop_versions(&self, dropped: &[&Version]) -> Result<(), ChronicleError> {
         self.hit("gc.drop")?;
-        for some in dropped.chunks(ROWS_A_TRANSACTION) {
+        for some in dropped.chunks(VERSIONS_A_TRANSACTION) {
             self.database.transaction(|connection| {
                 for version in some {
                     rows::change::drop_version(connection, version)?;
@@ -136,6 +140,7 @@ impl Chronicle {
 
     /// Marks from all versions that are there, and removes the rest.
     fn sweep(&mut self, done: &mut Collected) -> Result<(), ChronicleError> {
+        self.forget_gone_folders()?;
         let needed = self.mark()?;
         self.hit("gc.marked")?;
         let trees = rows::tree::names(self.database.connection())?;
@@ -150,21 +155,20 @@ impl Chronicle {
             }
             Ok(())
         })?;
-        // An object without its tree is only waste; a tree without its object would be damage.
-        for some in trees.chunks(ROWS_A_TRANSACTION) {
-            self.database
-                .transaction(|connection| some.iter().try_for_each(|hash| rows::tree::remove(connection, *hash)))?;
-        }
-        for some in objects.chunks(ROWS_A_TRANSACTION) {
-            self.database
-                .transaction(|connection| some.iter().try_for_each(|hash| rows::object::remove(connection, *hash)))?;
-        }
+        // All or nothing: a snapshot that finds a node stored takes it for granted that everything beneath is.
+        self.database.transaction(|connection| {
+            for hash in &trees {
+                rows::tree::remove(connection, *hash)?;
+                self.hit("gc.removing")?;
+            }
+            objects.iter().try_for_each(|hash| rows::object::remove(connection, *hash))
+        })?;
         done.trees += count(trees.len());
         done.objects += count(objects.len());
         self.hit("gc.rows")?;
         for segment in rows::segment::all(self.database.connection())? {
             let live = live.get(&segment.id).copied().unwrap_or(0);
-            self.database.transaction_at(podium_sqlite::Synchronous::Normal, |connection| {
+            self.database.transaction_at(Synchronous::Normal, |connection| {
                 rows::segment::set_live(connection, segment.id, live)
             })?;
             if live < segment.len.div_ceil(2) {
@@ -175,9 +179,24 @@ impl Chronicle {
         Ok(())
     }
 
+    /// Rows of the stat cache of folders that are not there any more vouch for nothing.
+    fn forget_gone_folders(&self) -> Result<(), ChronicleError> {
+        let folders = rows::stat::folders(self.database.connection())?;
+        let is_gone = |path: &&WorkPath| self.work.folder(path).is_err_and(beneath::is_gone);
+        let gone: Vec<&WorkPath> = folders.iter().filter(is_gone).collect();
+        self.database.transaction_at(Synchronous::Normal, |connection| {
+            gone.into_iter().try_for_each(|path| rows::stat::remove(connection, path))
+        })
+    }
+
     fn mark(&self) -> Result<Needed, ChronicleError> {
         let trees = Trees::new(&self.database);
         let mut needed = Needed::default();
+        // A row that vouches for a file spares the next snapshot to read it, so the store must have what it vouches for: also what a
+        // restore brought back and no version has yet.
+        rows::stat::each_content(self.database.connection(), |hash| {
+            needed.objects.insert(hash);
+        })?;
         let mut nodes: Vec<ContentHash> = self.all_versions()?.iter().map(|version| version.root).collect();
         nodes.extend([self.head.root, self.tip.root]);
         while let Some(hash) = nodes.pop() {

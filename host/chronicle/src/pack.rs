@@ -110,6 +110,8 @@ pub(crate) struct Packs {
     writing: Option<Writing>,
     /// Segments that this writer filled since the last [`Packs::recorded`].
     filled: Vec<Segment>,
+    /// Segments whose files were made since then; no row names them.
+    begun: Vec<u64>,
     last_id: u64,
     reading: Mutex<VecDeque<(u64, File)>>,
 }
@@ -127,7 +129,7 @@ pub(crate) fn id_of(name: &str) -> Option<u64> {
 impl Packs {
     /// Segments in `folder`; `last_id` is the highest number ever given.
     pub(crate) fn new(folder: PathBuf, last_id: u64) -> Self {
-        Self { folder, writing: None, filled: Vec::new(), last_id, reading: Mutex::default() }
+        Self { folder, writing: None, filled: Vec::new(), begun: Vec::new(), last_id, reading: Mutex::default() }
     }
 
     pub(crate) fn path(&self, id: u64) -> PathBuf {
@@ -199,6 +201,7 @@ impl Packs {
         };
         let file = open().map_err(|error| ChronicleError::file(&path, error))?;
         self.last_id = id;
+        self.begun.push(id);
         Ok(self.writing.insert(Writing { id, file, len: 0, buffer: Vec::new(), synced: true }))
     }
 
@@ -256,12 +259,18 @@ impl Packs {
     /// The rows are committed.
     pub(crate) fn recorded(&mut self) {
         self.filled.clear();
+        self.begun.clear();
     }
 
-    /// Forgets what was appended and not recorded; the next opening or [`Packs::resume`] cuts it off.
+    /// Forgets what was appended and not recorded: files that were made for it go, and [`Packs::resume`] cuts off the rest.
     pub(crate) fn forget(&mut self) {
         self.writing = None;
         self.filled.clear();
+        for id in std::mem::take(&mut self.begun) {
+            if let Err(error) = self.remove(id) {
+                tracing::warn!(%error, "the next opening removes it");
+            }
+        }
     }
 
     /// Removes a segment's file; no row names it any more.
@@ -331,6 +340,7 @@ impl Packs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::OBJECT_BYTES_MAX;
 
     #[test]
     fn objects_are_read_back_before_and_after_they_are_written() {
@@ -344,6 +354,7 @@ mod tests {
         assert_eq!(packs.read(hash, &first, 10).unwrap(), b"hello");
         assert_eq!(packs.read(hash, &second, 10).unwrap(), b"world");
         assert_eq!(packs.to_record(), [Segment { id: 1, len: 2 * (HEADER_BYTES + 5), sealed: false }]);
+        packs.recorded();
         // What was not recorded is gone when the segment is taken up again.
         packs.forget();
         packs.resume(Segment { id: 1, len: first.taken(), sealed: false }).unwrap();
@@ -351,6 +362,32 @@ mod tests {
         assert!(matches!(packs.read(hash, &first, 4), Err(ChronicleError::Damaged { .. })));
         packs.remove(1).unwrap();
         assert!(matches!(packs.read(hash, &first, 10), Err(ChronicleError::Damaged { .. })));
+    }
+
+    #[test]
+    fn segments_that_nothing_records_leave_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut packs = Packs::new(folder.path().to_owned(), 0);
+        let (hash, bytes) = (ContentHash::of(b"x"), vec![7; OBJECT_BYTES_MAX]);
+        let files = || std::fs::read_dir(folder.path()).unwrap().count();
+        let first = packs.append(hash, ObjectKind::Blob, Encoding::Raw, 1, b"x").unwrap();
+        packs.sync().unwrap();
+        packs.recorded();
+        while files() < 3 {
+            packs.append(hash, ObjectKind::Blob, Encoding::Raw, 9, &bytes).unwrap();
+        }
+        packs.forget();
+        assert_eq!(files(), 1);
+        packs.resume(Segment { id: 1, len: first.taken(), sealed: false }).unwrap();
+        assert_eq!(packs.read(hash, &first, 9).unwrap(), b"x");
+        // What was recorded stays.
+        while files() < 2 {
+            packs.append(hash, ObjectKind::Blob, Encoding::Raw, 9, &bytes).unwrap();
+        }
+        packs.sync().unwrap();
+        packs.recorded();
+        packs.forget();
+        assert_eq!(files(), 2);
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl Chronicle {
     /// Brings `work/` to the head. `generation` is what may differ from the tip; versions past `cut` become recovered ones.
     pub(crate) fn bring_back(&mut self, generation: &Generation, cut: u64) -> Result<BroughtBack, ChronicleError> {
         let mut back = BroughtBack::default();
-        let found = match self.look(generation) {
+        let limits = self.limits_beside_the_head()?;
+        let found = match self.look(generation, limits) {
             Err(ChronicleError::OverLimit { what, limit }) => {
                 tracing::warn!(%what, limit, "a workspace is too large to be kept before it is brought back");
                 back.too_large_to_keep = true;
@@ -93,19 +94,27 @@ impl Chronicle {
         Ok(back)
     }
 
+    /// Limits of what is kept before the workspace is brought back: as much as one may have, beside the last cut, which may be of
+    /// a time with larger limits. Nothing that an owner allowed once may keep a workspace from being opened.
+    pub(crate) fn limits_beside_the_head(&self) -> Result<Limits, ChronicleError> {
+        let head = Trees::new(&self.database).totals(self.head.root)?;
+        Ok(Limits {
+            workspace_bytes: self.limits.workspace_bytes.saturating_add(head.bytes),
+            workspace_entries: self.limits.workspace_entries.saturating_add(head.entries),
+            ..self.limits
+        })
+    }
+
     /// Removes what makes the workspace too large, and looks again.
     fn look_after_pruning(&mut self, back: &mut BroughtBack) -> Result<Found, ChronicleError> {
-        let limits = self.limits;
+        // Pruned: no more is left than the head has, and what no version ever had.
+        let limits = Limits { workspace_bytes: u64::MAX, workspace_entries: u64::MAX, ..self.limits };
         let mut last = None;
         // What is left has the head's entries and sizes, and may still have content that the store has no room for.
         for root in [self.head.root, empty_root()] {
             self.forget_pending();
             back.brought.replaced_skipped += self.prune(root)?;
-            // The head may be larger than today's limits allow.
-            self.limits = Limits { workspace_bytes: u64::MAX, workspace_entries: u64::MAX, ..limits };
-            let found = self.look(&Generation { scan: true, ..Generation::default() });
-            self.limits = limits;
-            match found {
+            match self.look(&Generation { scan: true, ..Generation::default() }, limits) {
                 Err(error @ ChronicleError::OverLimit { .. }) => last = Some(error),
                 found => return found,
             }

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
+use crate::error::{ChronicleError, Limited};
 use crate::hash::ContentHash;
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{FOLDER_ENTRIES_MAX, NAME_BYTES_MAX, TREE_BYTES_MAX};
 use crate::node::{FileTime, Kind};
 use crate::path::check_name;
 
@@ -35,10 +36,19 @@ const LEAF: u8 = 1;
 const LIST: u8 = 2;
 /// A folder of this many entries is divided.
 const DIVIDED_FROM: usize = 256;
-/// A leaf ends after a name whose hash has none of these bits: after 128 names on average.
+/// A leaf ends after a name whose hash has none of these bits: 128 names later on average.
 const BOUNDARY_MASK: u8 = 0x7f;
-/// And after this many names at most.
+/// But has this many names at least, if they are not the folder's last: a guest can choose names that all end one.
+const LEAF_ENTRIES_MIN: usize = 32;
+/// And this many at most.
 const LEAF_ENTRIES_MAX: usize = 1024;
+
+/// Kind, length and name, mode, size, time, hash.
+const ENTRY_BYTES_MAX: usize = 2 + NAME_BYTES_MAX + 2 + 10 + 12 + 32;
+
+// Whatever the names are, what is written can be read.
+const _: () = assert!(1 + LEAF_ENTRIES_MAX * ENTRY_BYTES_MAX <= TREE_BYTES_MAX);
+const _: () = assert!(1 + FOLDER_ENTRIES_MAX.div_ceil(LEAF_ENTRIES_MIN) * 32 <= TREE_BYTES_MAX);
 
 /// The name of a folder without entries, which is stored nowhere.
 pub fn empty_root() -> ContentHash {
@@ -71,28 +81,34 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Counted as a walk counts them: a link has none of a workspace's bytes.
     pub(crate) fn of(entries: &[Entry]) -> Self {
         entries.iter().fold(Self::default(), |sum, entry| Self {
-            bytes: sum.bytes.saturating_add(entry.size),
+            bytes: sum.bytes.saturating_add(if entry.kind == Kind::Link { 0 } else { entry.size }),
             entries: sum.entries.saturating_add(entry.entries).saturating_add(1),
         })
     }
 }
 
 /// Writes a folder, whose entries are sorted by name, into `nodes`; gives the name of its tree.
-pub(crate) fn write_folder(entries: &[Entry], nodes: &mut Nodes) -> ContentHash {
+pub(crate) fn write_folder(entries: &[Entry], nodes: &mut Nodes) -> Result<ContentHash, ChronicleError> {
     if entries.len() < DIVIDED_FROM {
-        return write_leaf(entries, nodes);
+        return Ok(write_leaf(entries, nodes));
+    }
+    if entries.len() > FOLDER_ENTRIES_MAX {
+        let limit = u64::try_from(FOLDER_ENTRIES_MAX).unwrap_or(u64::MAX);
+        return Err(ChronicleError::OverLimit { what: Limited::FolderEntries, limit });
     }
     let mut list = vec![LIST];
     let mut rest = entries;
     while !rest.is_empty() {
-        let end = rest.iter().take(LEAF_ENTRIES_MAX).position(is_boundary);
-        let (leaf, after) = rest.split_at(end.map_or(rest.len().min(LEAF_ENTRIES_MAX), |end| end + 1));
+        let ends = rest.iter().take(LEAF_ENTRIES_MAX).skip(LEAF_ENTRIES_MIN - 1).position(is_boundary);
+        let len = ends.map_or(LEAF_ENTRIES_MAX, |after| LEAF_ENTRIES_MIN + after);
+        let (leaf, after) = rest.split_at(len.min(rest.len()));
         list.extend_from_slice(write_leaf(leaf, nodes).as_bytes());
         rest = after;
     }
-    insert(list, nodes)
+    Ok(insert(list, nodes))
 }
 
 fn is_boundary(entry: &Entry) -> bool {
@@ -258,13 +274,31 @@ mod tests {
         let mut entries: Vec<Entry> =
             (0..20_000).map(|n| entry(format!("file-{n:06}").as_bytes(), Kind::File, n)).collect();
         let mut first = Nodes::new();
-        let before = write_folder(&entries, &mut first);
+        let before = write_folder(&entries, &mut first).unwrap();
         assert_eq!(read_folder(before, &first), entries);
         entries[7777].size = 1;
         let mut second = Nodes::new();
-        let after = write_folder(&entries, &mut second);
+        let after = write_folder(&entries, &mut second).unwrap();
         assert_eq!(read_folder(after, &second), entries);
         assert_eq!(second.keys().filter(|hash| !first.contains_key(*hash)).count(), 2);
+    }
+
+    #[test]
+    fn names_that_were_chosen_to_divide_a_folder_divide_it_no_smaller() {
+        let hostile = (0_u32..).map(|n| format!("{n:x}")).filter(|name| blake3::hash(name.as_bytes()).as_bytes()[0] < 2);
+        let mut entries: Vec<Entry> = hostile.take(3000).map(|name| entry(name.as_bytes(), Kind::File, 1)).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut nodes = Nodes::new();
+        let root = write_folder(&entries, &mut nodes).unwrap();
+        assert!(nodes.len() <= 2 + 3000 / 32, "{}", nodes.len());
+        assert_eq!(read_folder(root, &nodes), entries);
+    }
+
+    #[test]
+    fn a_folder_with_more_entries_than_can_be_listed_is_refused() {
+        let entries = vec![entry(b"x", Kind::File, 1); FOLDER_ENTRIES_MAX + 1];
+        let refused = write_folder(&entries, &mut Nodes::new());
+        assert!(matches!(refused, Err(ChronicleError::OverLimit { what: Limited::FolderEntries, .. })));
     }
 
     proptest! {
@@ -274,7 +308,7 @@ mod tests {
             let names = names.into_iter().filter(|name| check_name(name).is_ok());
             let entries: Vec<Entry> = names.enumerate().map(|(n, name)| entry(&name, kinds[n % 3], sizes >> (n % 64))).collect();
             let mut nodes = Nodes::new();
-            let root = write_folder(&entries, &mut nodes);
+            let root = write_folder(&entries, &mut nodes).unwrap();
             prop_assert_eq!(read_folder(root, &nodes), entries);
         }
 

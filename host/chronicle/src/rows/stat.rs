@@ -156,6 +156,9 @@ pub(crate) fn change(
             for (number, changes) in by_part {
                 let mut stats = part(connection, dir, number)?.map(|(_, stats)| stats).unwrap_or_default();
                 apply(&mut stats, changes.into_iter());
+                if stats.is_empty() && parts == 1 {
+                    return remove(connection, dir);
+                }
                 let data = encode(parts, stats.iter().map(|(name, row)| (&name[..], row)));
                 write_part(connection, dir, number, &data)?;
             }
@@ -194,6 +197,24 @@ pub(crate) fn replace(connection: &Connection, dir: &WorkPath, stats: &FolderSta
         if number == 0 || !rows.is_empty() {
             write_part(connection, dir, number, &encode(parts, rows.into_iter()))?;
         }
+    }
+    Ok(())
+}
+
+/// The folders that have rows.
+pub(crate) fn folders(connection: &Connection) -> Result<Vec<WorkPath>, ChronicleError> {
+    let mut select = connection.prepare_cached("SELECT DISTINCT dir FROM stat")?;
+    Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Calls `each` with every content that a row vouches for.
+pub(crate) fn each_content(connection: &Connection, mut each: impl FnMut(ContentHash)) -> Result<(), ChronicleError> {
+    let mut select = connection.prepare_cached("SELECT data FROM stat")?;
+    let mut rows = select.query([])?;
+    let mut stats = FolderStats::new();
+    while let Some(row) = rows.next()? {
+        decode(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?, &mut stats);
+        stats.drain().for_each(|(_, row)| each(row.hash));
     }
     Ok(())
 }

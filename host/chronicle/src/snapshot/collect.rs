@@ -277,5 +277,5 @@ fn apply(
     if entries.is_empty() {
         return Ok((empty_root(), Totals::default()));
     }
-    Ok((write_folder(&entries, nodes), Totals::of(&entries)))
+    Ok((write_folder(&entries, nodes)?, Totals::of(&entries)))
 }

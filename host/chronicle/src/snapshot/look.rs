@@ -233,7 +233,7 @@ impl<'a> Look<'a> {
                 size: totals.bytes,
                 entries: totals.entries,
                 mtime: FileTime::default(),
-                hash: write_folder(&done.entries, &mut self.nodes),
+                hash: write_folder(&done.entries, &mut self.nodes)?,
             };
             match frames.last_mut() {
                 Some(above) => above.entries.push(entry),

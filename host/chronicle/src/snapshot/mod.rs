@@ -17,6 +17,7 @@ use crate::error::{ChronicleError, Limited};
 use crate::failpoint;
 use crate::gc::Retention;
 use crate::hash::ContentHash;
+use crate::limits::Limits;
 use crate::node::{Kind, Skipped};
 use crate::path::WorkPath;
 use crate::rows;
@@ -96,7 +97,10 @@ impl Chronicle {
     }
 
     fn prepare_from(&mut self, request: &SnapshotRequest, generation: &Generation) -> Result<Prepared, ChronicleError> {
-        let found = self.look(generation)?;
+        // What is kept only before something else takes its place is in nobody's way.
+        let limits =
+            if request.kind == VersionKind::BeforeRestore { self.limits_beside_the_head()? } else { self.limits };
+        let found = self.look(generation, limits)?;
         if found.root == self.tip.root {
             return self.note_unchanged(found);
         }
@@ -107,30 +111,31 @@ impl Chronicle {
         Ok(prepared)
     }
 
-    /// Looks at what a generation names, or at everything.
-    pub(crate) fn look(&mut self, generation: &Generation) -> Result<Found, ChronicleError> {
+    /// Looks at what a generation names, or at everything. What is larger than `limits` is an error.
+    pub(crate) fn look(&mut self, generation: &Generation, limits: Limits) -> Result<Found, ChronicleError> {
         // One view of the database for all questions: without it each one locks and unlocks the file.
         self.database.connection().execute_batch("BEGIN")?;
-        let found = self.look_within(generation);
+        let found = self.look_within(generation, limits);
         let ended = self.database.connection().execute_batch("COMMIT");
         let found = found?;
         ended?;
         Ok(found)
     }
 
-    fn look_within(&mut self, generation: &Generation) -> Result<Found, ChronicleError> {
+    fn look_within(&mut self, generation: &Generation, limits: Limits) -> Result<Found, ChronicleError> {
         let settled = if self.sure_times {
             None
         } else {
             Some(i64::try_from(self.clock.now_ns()).unwrap_or(i64::MAX).saturating_sub(SETTLED_NS))
         };
-        let mut look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, self.limits, generation);
+        let mut look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, limits, generation);
         look.settled_before_ns = settled;
         let root = root_of(&mut look, self.tip.root);
         let given_back = look.give_back();
         let root = root?;
         given_back?;
         let Look { nodes, stats, skipped, unstable, several_names, scanning: scanned, .. } = look;
+        check_totals(Trees::with(&self.database, &nodes).totals(root)?, &limits)?;
         failpoint::hit("snapshot.looked").map_err(|error| ChronicleError::work(&WorkPath::root(), error))?;
         let hard_links = if scanned {
             self.dirty.learned_all(&several_names);
@@ -176,7 +181,6 @@ impl Chronicle {
         found: Found,
     ) -> Result<Prepared, ChronicleError> {
         let trees = Trees::with(&self.database, &found.nodes);
-        check_totals(trees.totals(found.root)?, &self.limits)?;
         let differences = trees.diff(&WorkPath::root(), self.tip.root, found.root, CHANGES_MAX)?;
         let connection = self.database.connection();
         let number = |key| Ok::<_, ChronicleError>(meta::number(connection, key)?.unwrap_or(1));

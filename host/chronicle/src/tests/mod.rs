@@ -1,10 +1,12 @@
 //! Stories of the whole crate, against real folders.
 
 mod bring;
+mod collection;
 mod crash;
 mod dirt;
 mod figures;
 mod hostile;
+mod limits;
 mod random;
 mod rights;
 mod store;

@@ -6,14 +6,15 @@ use std::time::Duration;
 use super::{Bench, TURN, path};
 use crate::{ChronicleError, Limited, Limits, Retention};
 
-fn noise(seed: u32, len: u32) -> Vec<u8> {
+/// Bytes that nothing makes smaller.
+pub(super) fn noise(seed: u32, len: u32) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(len).unwrap()];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
 
 /// Keeps the newest only.
-const NEWEST: Retention = Retention { all_ms: 0, newest: 1, hourly_ms: 0, daily_ms: 0, recovered: 0 };
+pub(super) const NEWEST: Retention = Retention { all_ms: 0, newest: 1, hourly_ms: 0, daily_ms: 0, recovered: 0 };
 
 #[test]
 fn a_damaged_object_is_told_with_its_path_and_the_rest_is_readable() {

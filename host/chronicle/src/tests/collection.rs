@@ -1,0 +1,74 @@
+//! Collections: what is needed stays, whatever else is true, and what is not needed goes, from the database too.
+
+use super::store::{NEWEST, noise};
+use super::{Bench, SCAN};
+
+fn rows_of(bench: &mut Bench, table: &str) -> u64 {
+    let connection = bench.get().database.connection();
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn what_was_restored_stays_until_it_is_a_version() {
+    let mut bench = Bench::new();
+    bench.write("d/a", noise(1, 50_000));
+    bench.write("large", noise(2, 900_000));
+    let old = bench.cut();
+    bench.write("d/a", "now");
+    bench.write("large", "now");
+    bench.cut();
+    bench.get().restore(old.version, None).unwrap();
+    assert_eq!(bench.get().collect(&NEWEST, u64::MAX).unwrap().versions, 1);
+    // Its files are vouched for, so nothing reads them again.
+    assert_eq!(bench.cut().root, old.root);
+    assert_eq!(bench.get().fsck().unwrap().faults, []);
+    bench.assert_at_head();
+}
+
+#[test]
+fn a_folder_that_is_gone_leaves_no_row() {
+    let mut bench = Bench::new();
+    bench.write("a", "1");
+    bench.write("d/b", "1");
+    bench.cut();
+    let before = rows_of(&mut bench, "stat");
+    for round in 0..3 {
+        for n in 0..20 {
+            bench.write(&format!("x{round}/y{n}/z"), "of a turn that fails");
+        }
+        bench.get().roll_back().unwrap();
+    }
+    assert_eq!(rows_of(&mut bench, "stat"), before);
+    // One whose end nobody told of.
+    bench.write("gone/f", "1");
+    bench.cut();
+    std::fs::remove_dir_all(bench.work().join("gone")).unwrap();
+    bench.get().collect(&NEWEST, u64::MAX).unwrap();
+    assert_eq!(rows_of(&mut bench, "stat"), before);
+}
+
+#[test]
+fn a_collection_that_is_cut_short_leaves_no_folder_without_what_is_in_it() {
+    let mut bench = Bench::new();
+    for n in 0..100 {
+        bench.write(&format!("d{}/e{n}/f", n % 10), format!("{n}"));
+    }
+    let old = bench.cut();
+    for n in 0..10 {
+        std::fs::rename(bench.work().join(format!("d{n}")), bench.folder.path().join(format!("d{n}"))).unwrap();
+    }
+    bench.cut_with(SCAN);
+    let mut moments = 0;
+    crate::failpoint::testing::set(move |name| {
+        moments += u32::from(name == "gc.removing");
+        if moments == 50 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    });
+    let failed = bench.get().collect(&NEWEST, u64::MAX);
+    crate::failpoint::testing::clear();
+    assert!(failed.is_err());
+    for n in 0..10 {
+        std::fs::rename(bench.folder.path().join(format!("d{n}")), bench.work().join(format!("d{n}"))).unwrap();
+    }
+    assert_eq!(bench.cut_with(SCAN).root, old.root);
+    assert_eq!(bench.get().fsck().unwrap().faults_count, 0);
+}
