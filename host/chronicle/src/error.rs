@@ -79,6 +79,8 @@ pub enum Limited {
     WorkspaceBytes,
     /// Entries of the workspace.
     WorkspaceEntries,
+    /// Bytes of the paths of those.
+    WorkspacePathBytes,
     /// Entries of one folder.
     FolderEntries,
     /// Bytes of the stored history.
@@ -90,6 +92,7 @@ impl std::fmt::Display for Limited {
         f.write_str(match self {
             Self::WorkspaceBytes => "bytes in a workspace",
             Self::WorkspaceEntries => "entries in a workspace",
+            Self::WorkspacePathBytes => "bytes of paths in a workspace",
             Self::FolderEntries => "entries in one folder",
             Self::StoreBytes => "bytes of stored history",
         })

@@ -77,10 +77,12 @@ pub const PLACE_TRIES: u32 = 16;
 /// How large a workspace and its history may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of all files of the workspace together, holes counted.
+    /// Bytes of all files of the workspace together, holes counted; of what versions leave out, what it takes of the disk.
     pub workspace_bytes: u64,
     /// Files, folders, links and skipped entries of the workspace.
     pub workspace_entries: u64,
+    /// Bytes of all their paths: lists of them are held in memory, and a path may have four thousand.
+    pub workspace_path_bytes: u64,
     /// Bytes of the segments that keep the history.
     pub store_bytes: u64,
 }
@@ -88,6 +90,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         // DESIGN §4; the history is allowed twice the workspace.
-        Self { workspace_bytes: 1 << 30, workspace_entries: 200_000, store_bytes: 2 << 30 }
+        Self {
+            workspace_bytes: 1 << 30,
+            workspace_entries: 200_000,
+            workspace_path_bytes: 64 << 20,
+            store_bytes: 2 << 30,
+        }
     }
 }

@@ -9,6 +9,9 @@ use crate::path::WorkPath;
 /// Permission bits that are kept. Set-id and sticky bits are not: nothing may come back with another's rights.
 const KEPT_MODE: u32 = 0o777;
 
+/// What the system counts a file's blocks in.
+const BLOCK_BYTES: u64 = 512;
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -58,6 +61,8 @@ pub(crate) struct Meta {
     pub(crate) kind: Result<Kind, SkipReason>,
     pub(crate) mode: u16,
     pub(crate) size: u64,
+    /// Bytes that it takes of the disk: no holes, and what was allocated ahead.
+    pub(crate) disk: u64,
     pub(crate) mtime: FileTime,
     pub(crate) ctime: FileTime,
     pub(crate) dev: u64,
@@ -86,6 +91,7 @@ impl Meta {
             kind,
             mode: u16::try_from(stat.st_mode & KEPT_MODE).unwrap_or(0),
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            disk: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES),
             mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
             ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
             dev: stat.st_dev as u64,
@@ -167,6 +173,8 @@ pub struct Skipped {
     pub reason: SkipReason,
     /// Its size in bytes.
     pub size: u64,
+    /// Bytes that it takes of the disk, and of the workspace's limit.
+    pub disk: u64,
     /// When it was last written.
     pub mtime: FileTime,
 }

@@ -124,6 +124,12 @@ impl WorkPath {
         }
     }
 
+    /// The folders above it but the root, from the outermost.
+    pub(crate) fn folders_above(&self) -> impl Iterator<Item = Self> + '_ {
+        let slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        slashes.map(|(at, _)| Self(self.0[..at].into()))
+    }
+
     /// True when this is `folder` or lies in it.
     pub fn is_within(&self, folder: &Self) -> bool {
         folder.is_root() || (self.0.starts_with(&folder.0) && matches!(self.0.get(folder.0.len()), None | Some(b'/')))
@@ -230,12 +236,15 @@ mod tests {
         assert_eq!(path("a/b/c").moved(&path("a"), &path("x/y")), Some(path("x/y/b/c")));
         assert_eq!(path("a").moved(&path("a"), &path("x")), Some(path("x")));
         assert_eq!(path("b").moved(&path("a"), &path("x")), None);
+        assert_eq!(path("a/b/c").folders_above().collect::<Vec<_>>(), [path("a"), path("a/b")]);
+        assert_eq!(path("a").folders_above().count(), 0);
     }
 
     #[test]
     fn a_folder_holds_what_lies_in_it() {
         let paths: BTreeSet<WorkPath> = ["a", "d!", "d/e/f", "d0", "x"].iter().map(|text| path(text)).collect();
-        for (folder, holds) in [("d", true), ("d/e", true), ("d/e/f", true), ("d/f", false), ("x", true), ("y", false)] {
+        for (folder, holds) in [("d", true), ("d/e", true), ("d/e/f", true), ("d/f", false), ("x", true), ("y", false)]
+        {
             assert_eq!(path(folder).holds_any(&paths), holds, "{folder}");
         }
         assert!(WorkPath::root().holds_any(&paths) && !WorkPath::root().holds_any(&BTreeSet::new()));

@@ -101,6 +101,7 @@ impl Chronicle {
         Ok(Limits {
             workspace_bytes: self.limits.workspace_bytes.saturating_add(head.bytes),
             workspace_entries: self.limits.workspace_entries.saturating_add(head.entries),
+            workspace_path_bytes: self.limits.workspace_path_bytes.saturating_add(head.path_bytes),
             ..self.limits
         })
     }
@@ -108,7 +109,12 @@ impl Chronicle {
     /// Removes what makes the workspace too large, and looks again.
     fn look_after_pruning(&mut self, back: &mut BroughtBack) -> Result<Found, ChronicleError> {
         // Pruned: no more is left than the head has, and what no version ever had.
-        let limits = Limits { workspace_bytes: u64::MAX, workspace_entries: u64::MAX, ..self.limits };
+        let limits = Limits {
+            workspace_bytes: u64::MAX,
+            workspace_entries: u64::MAX,
+            workspace_path_bytes: u64::MAX,
+            ..self.limits
+        };
         let mut last = None;
         // What is left has the head's entries and sizes, and may still have content that the store has no room for.
         for root in [self.head.root, empty_root()] {

@@ -138,8 +138,7 @@ impl Chronicle {
         let skipped: BTreeSet<WorkPath> =
             rows::skipped::now(self.database.connection())?.into_iter().map(|skipped| skipped.path).collect();
         let mut placed = Placed::default();
-        let mut hand =
-            Hand { work: &self.work, tmp: &self.tmp, open: None, staged: 0, rights: Rights::to_change() };
+        let mut hand = Hand { work: &self.work, tmp: &self.tmp, open: None, staged: 0, rights: Rights::to_change() };
         let mut modes = Vec::new();
         for Difference { path, old: _, new } in differences {
             let Some(entry) = new else { continue };

@@ -9,7 +9,7 @@ use crate::error::{ChronicleError, Limited};
 use crate::hash::ContentHash;
 use crate::limits::{FOLDER_ENTRIES_MAX, NAME_BYTES_MAX, TREE_BYTES_MAX};
 use crate::node::{FileTime, Kind};
-use crate::path::check_name;
+use crate::path::{WorkPath, check_name};
 
 /// One name of a folder in a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Entry {
     pub size: u64,
     /// Entries beneath a folder, at every depth; 0 for others.
     pub entries: u64,
+    /// Bytes of the paths of those, from the folder on, with a slash each; 0 for others.
+    pub path_bytes: u64,
     /// When a file was last written; the epoch for others.
     pub mtime: FileTime,
     /// The content: a file's, a link's target, or a folder's tree.
@@ -78,6 +80,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Entries at every depth.
     pub entries: u64,
+    /// Bytes of their paths, with a slash each: what a list of them takes.
+    pub path_bytes: u64,
 }
 
 impl Totals {
@@ -86,7 +90,46 @@ impl Totals {
         entries.iter().fold(Self::default(), |sum, entry| Self {
             bytes: sum.bytes.saturating_add(if entry.kind == Kind::Link { 0 } else { entry.size }),
             entries: sum.entries.saturating_add(entry.entries).saturating_add(1),
+            path_bytes: sum
+                .path_bytes
+                .saturating_add(entry.path_bytes)
+                .saturating_add(entry.entries.saturating_add(1).saturating_mul(slashed(entry.name.len()))),
         })
+    }
+
+    /// With one more entry, of which nothing else is known.
+    pub(crate) fn add(&mut self, path: &WorkPath, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.entries = self.entries.saturating_add(1);
+        self.path_bytes = self.path_bytes.saturating_add(slashed(path.as_bytes().len()));
+    }
+
+    /// Without an entry that was added.
+    pub(crate) fn take_back(&mut self, path: &WorkPath, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.entries = self.entries.saturating_sub(1);
+        self.path_bytes = self.path_bytes.saturating_sub(slashed(path.as_bytes().len()));
+    }
+
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            entries: self.entries.saturating_add(other.entries),
+            path_bytes: self.path_bytes.saturating_add(other.path_bytes),
+        }
+    }
+}
+
+fn slashed(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+impl Entry {
+    /// A folder with a tree of these totals.
+    pub(crate) fn folder(name: Box<[u8]>, mode: u16, totals: Totals, hash: ContentHash) -> Self {
+        let Totals { bytes, entries, path_bytes } = totals;
+        Self { name, kind: Kind::Folder, mode, size: bytes, entries, path_bytes, mtime: FileTime::default(), hash }
     }
 }
 
@@ -144,7 +187,10 @@ fn write_entry(entry: &Entry, node: &mut Vec<u8>) {
     node.extend_from_slice(&entry.mode.to_le_bytes());
     write_number(entry.size, node);
     match entry.kind {
-        Kind::Folder => write_number(entry.entries, node),
+        Kind::Folder => {
+            write_number(entry.entries, node);
+            write_number(entry.path_bytes, node);
+        }
         Kind::File => {
             node.extend_from_slice(&entry.mtime.seconds.to_le_bytes());
             node.extend_from_slice(&entry.mtime.nanoseconds.to_le_bytes());
@@ -208,11 +254,15 @@ fn read_entry(rest: &mut &[u8]) -> Result<Entry, Malformed> {
         mode: mode & 0o777,
         size,
         entries: 0,
+        path_bytes: 0,
         mtime: FileTime::default(),
         hash: ContentHash::from_bytes([0; 32]),
     };
     match kind {
-        Kind::Folder => entry.entries = read_number(rest)?,
+        Kind::Folder => {
+            entry.entries = read_number(rest)?;
+            entry.path_bytes = read_number(rest)?;
+        }
         Kind::File => {
             entry.mtime.seconds = i64::from_le_bytes(*take::<8>(rest)?);
             entry.mtime.nanoseconds = u32::from_le_bytes(*take::<4>(rest)?).min(999_999_999);
@@ -254,6 +304,7 @@ mod tests {
             mode: 0o644,
             size,
             entries: if kind == Kind::Folder { size / 2 } else { 0 },
+            path_bytes: if kind == Kind::Folder { size / 3 } else { 0 },
             mtime: if kind == Kind::File { FileTime { seconds: -5, nanoseconds: 7 } } else { FileTime::default() },
             hash: ContentHash::of(name),
         }
@@ -285,7 +336,8 @@ mod tests {
 
     #[test]
     fn names_that_were_chosen_to_divide_a_folder_divide_it_no_smaller() {
-        let hostile = (0_u32..).map(|n| format!("{n:x}")).filter(|name| blake3::hash(name.as_bytes()).as_bytes()[0] < 2);
+        let hostile =
+            (0_u32..).map(|n| format!("{n:x}")).filter(|name| blake3::hash(name.as_bytes()).as_bytes()[0] < 2);
         let mut entries: Vec<Entry> = hostile.take(3000).map(|name| entry(name.as_bytes(), Kind::File, 1)).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let mut nodes = Nodes::new();

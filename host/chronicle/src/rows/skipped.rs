@@ -12,14 +12,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Skipped> {
         path: row.get(0)?,
         reason: SkipReason::from_word(&reason).unwrap_or(SkipReason::Unknown),
         size: row.get(2)?,
-        mtime: FileTime { seconds: row.get(3)?, nanoseconds: row.get(4)? },
+        disk: row.get(3)?,
+        mtime: FileTime { seconds: row.get(4)?, nanoseconds: row.get(5)? },
     })
 }
 
 /// What `version` left out, by path.
 pub(crate) fn at(connection: &Connection, version: u64) -> Result<Vec<Skipped>, ChronicleError> {
     let mut select = connection.prepare_cached(
-        "SELECT path, reason, size, mtime_s, mtime_ns FROM skipped
+        "SELECT path, reason, size, disk, mtime_s, mtime_ns FROM skipped
          WHERE since <= ?1 AND (until IS NULL OR until > ?1) ORDER BY path",
     )?;
     Ok(select.query_map([version], read)?.collect::<Result<_, _>>()?)
@@ -28,7 +29,7 @@ pub(crate) fn at(connection: &Connection, version: u64) -> Result<Vec<Skipped>, 
 /// What is left out now.
 pub(crate) fn now(connection: &Connection) -> Result<Vec<Skipped>, ChronicleError> {
     let mut select = connection.prepare_cached(
-        "SELECT path, reason, size, mtime_s, mtime_ns FROM skipped WHERE until IS NULL ORDER BY path",
+        "SELECT path, reason, size, disk, mtime_s, mtime_ns FROM skipped WHERE until IS NULL ORDER BY path",
     )?;
     Ok(select.query_map([], read)?.collect::<Result<_, _>>()?)
 }
@@ -36,14 +37,15 @@ pub(crate) fn now(connection: &Connection) -> Result<Vec<Skipped>, ChronicleErro
 pub(crate) fn write(connection: &Connection, skipped: &Skipped, since: u64) -> Result<(), ChronicleError> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO skipped(path, since, until, reason, size, mtime_s, mtime_ns)
-             VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6)",
+            "INSERT OR REPLACE INTO skipped(path, since, until, reason, size, disk, mtime_s, mtime_ns)
+             VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             skipped.path,
             since,
             skipped.reason.as_str(),
             skipped.size,
+            skipped.disk,
             skipped.mtime.seconds,
             skipped.mtime.nanoseconds
         ])?;

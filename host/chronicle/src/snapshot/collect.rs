@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
+use super::left_out::LookedAt;
 use super::look::{Look, Seen, StatUpdate};
 use crate::beneath;
 use crate::dirty::Scope;
 use crate::error::ChronicleError;
 use crate::failpoint;
 use crate::hash::ContentHash;
-use crate::node::{FileTime, Kind};
+use crate::node::Kind;
 use crate::path::WorkPath;
 use crate::rows;
 use crate::rows::stat::{StatChanges, StatRow};
@@ -21,8 +22,8 @@ use crate::trees::Trees;
 
 /// What looking at the dirty paths came to.
 pub(super) enum Collected {
-    /// The new tree.
-    Root(ContentHash),
+    /// The new tree, and what was looked at for it.
+    Root(ContentHash, LookedAt),
     /// Some file has names that nobody told of: everything must be looked at.
     ScanNeeded,
 }
@@ -88,14 +89,14 @@ pub(super) fn collect(look: &mut Look<'_>, base: ContentHash) -> Result<Collecte
             return Ok(Collected::ScanNeeded);
         }
     }
-    let Collector { look, trees, patch, .. } = collector;
+    let Collector { look, trees, patch, done, .. } = collector;
     let (root, _) = apply(&trees, &mut look.nodes, base, patch)?;
-    Ok(Collected::Root(root))
+    Ok(Collected::Root(root, LookedAt::Some(done)))
 }
 
 impl Collector<'_, '_> {
     fn visit(&mut self, path: &WorkPath, scope: Scope) -> Result<(), ChronicleError> {
-        for above in folders_above(path) {
+        for above in path.folders_above() {
             if self.is_settled(&above) {
                 return Ok(());
             }
@@ -182,7 +183,7 @@ impl Collector<'_, '_> {
 
     /// The folder of a dirty path cannot be looked into: the outermost one that cannot is looked at instead.
     fn without_parent(&mut self, path: &WorkPath) -> Result<(), ChronicleError> {
-        for above in folders_above(path) {
+        for above in path.folders_above() {
             if self.folder(&above)?.is_none() {
                 return self.look_at(&above, Scope::Beneath);
             }
@@ -225,18 +226,6 @@ impl Collector<'_, '_> {
     }
 }
 
-/// The folders above a path but the root, from the outermost.
-fn folders_above(path: &WorkPath) -> Vec<WorkPath> {
-    let mut above = Vec::new();
-    let mut current = path.split().map(|(parent, _)| parent);
-    while let Some(folder) = current.filter(|folder| !folder.is_root()) {
-        current = folder.split().map(|(parent, _)| parent);
-        above.push(folder);
-    }
-    above.reverse();
-    above
-}
-
 /// The tree that `base` becomes; as deep as paths are, which is bounded.
 fn apply(
     trees: &Trees<'_>,
@@ -260,16 +249,7 @@ fn apply(
                 let Some((hash, mode)) = before.map(|entry| (entry.hash, entry.mode)) else { continue };
                 let mode = if let Some(Now::Folder(mode)) = now { mode } else { mode };
                 let (hash, totals) = apply(trees, nodes, hash, child)?;
-                let entry = Entry {
-                    name: name.clone(),
-                    kind: Kind::Folder,
-                    mode,
-                    size: totals.bytes,
-                    entries: totals.entries,
-                    mtime: FileTime::default(),
-                    hash,
-                };
-                entries.insert(name, entry);
+                entries.insert(name.clone(), Entry::folder(name, mode, totals, hash));
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Must never open anything but files and folders, and never believe a name: the system is asked of each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::BorrowedFd;
 
 use podium_sqlite::Database;
@@ -46,7 +46,7 @@ pub(super) struct Look<'a> {
     pub(super) scanning: bool,
     pub(super) nodes: Nodes,
     pub(super) stats: HashMap<WorkPath, StatUpdate>,
-    pub(super) skipped: Vec<Skipped>,
+    pub(super) skipped: BTreeMap<WorkPath, Skipped>,
     pub(super) unstable: Vec<WorkPath>,
     pub(super) several_names: HashMap<Inode, u64>,
     /// Rights that folders were given to be looked into; they get their own back when all is looked at.
@@ -95,7 +95,7 @@ impl<'a> Look<'a> {
             scanning: generation.scan,
             nodes: Nodes::new(),
             stats: HashMap::new(),
-            skipped: Vec::new(),
+            skipped: BTreeMap::new(),
             unstable: Vec::new(),
             several_names: HashMap::new(),
             rights: Rights::to_look(),
@@ -124,20 +124,25 @@ impl<'a> Look<'a> {
 
     /// True when a row of the stat cache says what a file holds.
     fn vouched(&self, row: &StatRow, meta: &Meta) -> bool {
-        !self.generation.read_all
-            && row.vouches_for(meta)
-            && !self.generation.mapped.contains(&(meta.dev, meta.ino))
+        !self.generation.read_all && row.vouches_for(meta) && !self.generation.mapped.contains(&(meta.dev, meta.ino))
     }
 
-    pub(super) fn skip(&mut self, path: WorkPath, reason: SkipReason, meta: Option<&Meta>) {
-        let (size, mtime) = meta.map_or((0, FileTime::default()), |meta| (meta.size, meta.mtime));
-        self.skipped.push(Skipped { path, reason, size, mtime });
+    /// Leaves something out. Several entries of one folder may be told as that folder, and are one then.
+    fn skip(&mut self, path: WorkPath, reason: SkipReason, meta: Option<&Meta>) -> Result<(), ChronicleError> {
+        let (size, disk, mtime) = meta.map_or((0, 0, FileTime::default()), |meta| (meta.size, meta.disk, meta.mtime));
+        let skipped = Skipped { path: path.clone(), reason, size, disk, mtime };
+        match self.skipped.insert(path.clone(), skipped) {
+            None => self.count(&path, disk),
+            Some(before) => {
+                self.seen.take_back(&path, before.disk);
+                self.count(&path, disk)
+            }
+        }
     }
 
-    /// Counts what a walk meets, so that one over a workspace that is too large ends.
-    fn count(&mut self, bytes: u64) -> Result<(), ChronicleError> {
-        self.seen.entries += 1;
-        self.seen.bytes = self.seen.bytes.saturating_add(bytes);
+    /// Counts what a walk meets, so that one over a workspace that is too large ends. Never more than what is found counts in the end.
+    fn count(&mut self, path: &WorkPath, bytes: u64) -> Result<(), ChronicleError> {
+        self.seen.add(path, bytes);
         check_totals(self.seen, &self.limits)
     }
 
@@ -154,12 +159,12 @@ impl<'a> Look<'a> {
             Ok(Kind::Folder) => return Ok(Seen::Folder(*meta)),
             Ok(kind) => kind,
             Err(reason) => {
-                self.skip(path.clone(), reason, Some(meta));
+                self.skip(path.clone(), reason, Some(meta))?;
                 return Ok(Seen::Nothing);
             }
         };
         if kind == Kind::File && meta.size > FILE_BYTES_MAX {
-            self.skip(path.clone(), SkipReason::TooBig, Some(meta));
+            self.skip(path.clone(), SkipReason::TooBig, Some(meta))?;
             return Ok(Seen::Nothing);
         }
         if meta.nlink > 1 && kind == Kind::File {
@@ -174,6 +179,7 @@ impl<'a> Look<'a> {
             mode: if kind == Kind::Link { 0o777 } else { meta.mode },
             size,
             entries: 0,
+            path_bytes: 0,
             mtime: if kind == Kind::Link { FileTime::default() } else { meta.mtime },
             hash,
         };
@@ -200,7 +206,7 @@ impl<'a> Look<'a> {
             }
             Content::Gone => Ok(Seen::Nothing),
             Content::Skipped(reason, meta) => {
-                self.skip(path.clone(), reason, Some(&meta));
+                self.skip(path.clone(), reason, Some(&meta))?;
                 Ok(Seen::Nothing)
             }
         }
@@ -219,27 +225,25 @@ impl<'a> Look<'a> {
                 let above = frame.path.clone();
                 match path {
                     Ok(path) => frames.extend(self.list(path, name, meta.mode)?),
-                    Err(error) => self.skip(above, too(error), Some(&meta)),
+                    Err(error) => self.skip(above, too(error), Some(&meta))?,
                 }
                 continue;
             }
             let Some(mut done) = frames.pop() else { return Ok(None) };
             done.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            let totals = Totals::of(&done.entries);
-            let entry = Entry {
-                name: done.name,
-                kind: Kind::Folder,
-                mode: done.mode,
-                size: totals.bytes,
-                entries: totals.entries,
-                mtime: FileTime::default(),
-                hash: write_folder(&done.entries, &mut self.nodes)?,
-            };
+            let hash = write_folder(&done.entries, &mut self.nodes)?;
+            let entry = Entry::folder(done.name, done.mode, Totals::of(&done.entries), hash);
             match frames.last_mut() {
                 Some(above) => above.entries.push(entry),
                 None => return Ok(Some(entry)),
             }
         }
+    }
+
+    /// Leaves out a folder that was met as one already.
+    fn leave_out_folder(&mut self, path: WorkPath, reason: SkipReason) -> Result<(), ChronicleError> {
+        self.seen.take_back(&path, 0);
+        self.skip(path, reason, None)
     }
 
     fn list(&mut self, path: WorkPath, name: Box<[u8]>, mode: u16) -> Result<Option<Frame>, ChronicleError> {
@@ -252,11 +256,11 @@ impl<'a> Look<'a> {
             Err(error) if beneath::is_gone(error) => return Ok(None),
             // Another user's.
             Err(Errno::ACCESS | Errno::PERM) => {
-                self.skip(path, SkipReason::Unreadable, None);
+                self.leave_out_folder(path, SkipReason::Unreadable)?;
                 return Ok(None);
             }
             Err(Errno::XDEV) => {
-                self.skip(path, SkipReason::OtherFileSystem, None);
+                self.leave_out_folder(path, SkipReason::OtherFileSystem)?;
                 return Ok(None);
             }
             Err(error) => return Err(ChronicleError::work(&path, error)),
@@ -287,14 +291,19 @@ impl<'a> Look<'a> {
                 Err(error) if beneath::is_gone(error) => continue,
                 Err(error) => return Err(ChronicleError::work(&frame.path, error)),
             };
-            self.count(if meta.kind == Ok(Kind::File) && meta.size <= FILE_BYTES_MAX { meta.size } else { 0 })?;
             let path = match frame.path.join(&name) {
                 Ok(path) => path,
                 Err(error) => {
-                    self.skip(frame.path.clone(), too(error), Some(&meta));
+                    self.skip(frame.path.clone(), too(error), Some(&meta))?;
                     continue;
                 }
             };
+            // Before it is read: what is too much is not.
+            let bytes = if meta.kind == Ok(Kind::File) { meta.size } else { 0 };
+            let counts = meta.kind.is_ok() && bytes <= FILE_BYTES_MAX;
+            if counts {
+                self.count(&path, bytes)?;
+            }
             match self.entry(std::os::fd::AsFd::as_fd(&folder), &path, &name, &meta, old.get(&name))? {
                 Seen::Entry(entry, row) => {
                     frame.entries.push(entry);
@@ -303,6 +312,7 @@ impl<'a> Look<'a> {
                     }
                 }
                 Seen::Folder(meta) => frame.folders.push((name, meta)),
+                Seen::Nothing if counts => self.seen.take_back(&path, bytes),
                 Seen::Nothing => {}
             }
         }
@@ -320,6 +330,10 @@ pub(super) fn check_totals(totals: Totals, limits: &Limits) -> Result<(), Chroni
     }
     if totals.bytes > limits.workspace_bytes {
         return Err(ChronicleError::OverLimit { what: Limited::WorkspaceBytes, limit: limits.workspace_bytes });
+    }
+    if totals.path_bytes > limits.workspace_path_bytes {
+        let limit = limits.workspace_path_bytes;
+        return Err(ChronicleError::OverLimit { what: Limited::WorkspacePathBytes, limit });
     }
     Ok(())
 }

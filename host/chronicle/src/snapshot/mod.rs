@@ -5,11 +5,13 @@
 
 mod collect;
 mod content;
+mod left_out;
 mod look;
 
 use podium_sqlite::Synchronous;
 
 use self::collect::{Collected, collect};
+use self::left_out::{LeftOut, LookedAt};
 use self::look::{Look, StatUpdate, check_totals};
 use crate::chronicle::{Chronicle, Tip};
 use crate::dirty::Generation;
@@ -50,10 +52,10 @@ pub(crate) struct Found {
     pub(crate) nodes: crate::tree::Nodes,
     stats: std::collections::HashMap<WorkPath, StatUpdate>,
     skipped: Vec<Skipped>,
+    left_out: LeftOut,
     unstable: Vec<WorkPath>,
     hard_links: Option<bool>,
     scanned: bool,
-    looked_at: Vec<WorkPath>,
 }
 
 impl Chronicle {
@@ -132,10 +134,12 @@ impl Chronicle {
         look.settled_before_ns = settled;
         let root = root_of(&mut look, self.tip.root);
         let given_back = look.give_back();
-        let root = root?;
+        let (root, looked_at) = root?;
         given_back?;
         let Look { nodes, stats, skipped, unstable, several_names, scanning: scanned, .. } = look;
-        check_totals(Trees::with(&self.database, &nodes).totals(root)?, &limits)?;
+        let left_out = LeftOut::find(self.database.connection(), &looked_at, &skipped)?;
+        let totals = Trees::with(&self.database, &nodes).totals(root)?;
+        check_totals(totals.and(left_out.totals), &limits)?;
         failpoint::hit("snapshot.looked").map_err(|error| ChronicleError::work(&WorkPath::root(), error))?;
         let hard_links = if scanned {
             self.dirty.learned_all(&several_names);
@@ -145,8 +149,8 @@ impl Chronicle {
         } else {
             Some(true)
         };
-        let looked_at = if scanned { Vec::new() } else { generation.paths.keys().cloned().collect() };
-        Ok(Found { root, nodes, stats, skipped, unstable, hard_links, scanned, looked_at })
+        let skipped = skipped.into_values().collect();
+        Ok(Found { root, nodes, stats, skipped, left_out, unstable, hard_links, scanned })
     }
 
     /// No version comes of it, but what was learned is kept.
@@ -159,7 +163,7 @@ impl Chronicle {
         let worth = cas.pending_bytes() > 0
             || found.stats.values().any(is_change)
             || found.scanned
-            || !found.skipped.is_empty()
+            || !found.left_out.is_same()
             || found.hard_links.is_some();
         if worth {
             // Nothing that counts rests on these rows, so they need not be on the disk yet.
@@ -167,7 +171,7 @@ impl Chronicle {
             database.transaction_at(durability, |connection| {
                 write_objects(connection, cas, clock.now_ms(), None)?;
                 write_stats(connection, &found, &[])?;
-                write_skipped(connection, &found, version)
+                found.left_out.write(connection, version)
             })?;
             self.cas.recorded();
         }
@@ -238,7 +242,7 @@ impl Chronicle {
             }
             meta::set_number(connection, meta::NEXT_VERSION, id + 1)?;
             write_stats(connection, &found, &gone)?;
-            write_skipped(connection, &found, id)?;
+            found.left_out.write(connection, id)?;
             failpoint::hit("snapshot.writing").map_err(|error| ChronicleError::file(self.place.metadata(), error))
         })?;
         self.cas.recorded();
@@ -293,16 +297,17 @@ impl Chronicle {
     }
 }
 
-/// The tree of what the workspace holds now; `base` is what it held before.
-fn root_of(look: &mut Look<'_>, base: ContentHash) -> Result<ContentHash, ChronicleError> {
+/// The tree of what the workspace holds now, and what was looked at for it; `base` is what it held before.
+fn root_of(look: &mut Look<'_>, base: ContentHash) -> Result<(ContentHash, LookedAt), ChronicleError> {
     if !look.scanning {
         match collect(look, base)? {
-            Collected::Root(root) => return Ok(root),
+            Collected::Root(root, looked_at) => return Ok((root, looked_at)),
             Collected::ScanNeeded => look.start_over()?,
         }
     }
     let walked = look.walk(&WorkPath::root(), 0o700)?;
-    Ok(walked.ok_or_else(|| ChronicleError::work(&WorkPath::root(), std::io::ErrorKind::NotFound))?.hash)
+    let walked = walked.ok_or_else(|| ChronicleError::work(&WorkPath::root(), std::io::ErrorKind::NotFound))?;
+    Ok((walked.hash, LookedAt::All))
 }
 
 fn unchanged(tip: &Tip) -> Prepared {
@@ -391,29 +396,4 @@ fn write_stats(connection: &rusqlite::Connection, found: &Found, gone: &[&WorkPa
         Some(some) => meta::set_number(connection, meta::HARD_LINKS, u64::from(some)),
         None => Ok(()),
     }
-}
-
-/// Keeps the list of what is left out: entries that were looked at and are not left out any more end with this version.
-fn write_skipped(connection: &rusqlite::Connection, found: &Found, version: u64) -> Result<(), ChronicleError> {
-    let before = rows::skipped::now(connection)?;
-    if before.is_empty() && found.skipped.is_empty() {
-        return Ok(());
-    }
-    // Several entries below one folder may be told as that folder's.
-    let now: std::collections::BTreeMap<&WorkPath, &Skipped> =
-        found.skipped.iter().map(|skipped| (&skipped.path, skipped)).collect();
-    for old in &before {
-        let looked_at = found.scanned || found.looked_at.iter().any(|path| old.path.is_within(path));
-        if looked_at && now.get(&old.path).is_none_or(|new| **new != *old) {
-            rows::skipped::end(connection, &old.path, version)?;
-        }
-    }
-    let known: std::collections::HashMap<&WorkPath, &Skipped> = before.iter().map(|old| (&old.path, old)).collect();
-    for (path, new) in now {
-        if known.get(path).is_none_or(|old| **old != *new) {
-            rows::skipped::end(connection, path, version)?;
-            rows::skipped::write(connection, new, version)?;
-        }
-    }
-    Ok(())
 }
