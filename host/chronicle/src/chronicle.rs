@@ -285,6 +285,13 @@ impl Chronicle {
         })
     }
 
+    /// Notes that a content or a tree is damaged. The next snapshot looks at everything, and stores it anew if `work/` has it.
+    pub(crate) fn note_damaged(&mut self, hash: ContentHash) {
+        if self.cas.note_damaged(hash) {
+            self.dirty.scan_needed();
+        }
+    }
+
     /// Drops what a failed step appended.
     pub(crate) fn forget_pending(&mut self) {
         if let Err(error) = self.cas.forget(&self.database) {

@@ -19,7 +19,7 @@ use crate::restore::Brought;
 use crate::rows;
 use crate::snapshot::{Found, SnapshotRequest};
 use crate::trash;
-use crate::tree::empty_root;
+use crate::tree::{Totals, empty_root};
 use crate::trees::{Difference, Trees};
 use crate::version::VersionKind;
 
@@ -101,7 +101,11 @@ impl Chronicle {
     /// Limits of what is kept before the workspace is brought back: as much as one may have, beside the last cut, which may be of
     /// a time with larger limits. Nothing that an owner allowed once may keep a workspace from being opened.
     pub(crate) fn limits_beside_the_head(&self) -> Result<Limits, ChronicleError> {
-        let head = Trees::new(&self.database).totals(self.head.root)?;
+        let head = match Trees::new(&self.database).totals(self.head.root) {
+            // Whoever needs more of it than its size will say so.
+            Err(ChronicleError::Damaged { .. }) => Totals::default(),
+            totals => totals?,
+        };
         Ok(Limits {
             workspace_bytes: self.limits.workspace_bytes.saturating_add(head.bytes),
             workspace_entries: self.limits.workspace_entries.saturating_add(head.entries),

@@ -109,6 +109,11 @@ impl<'a> Look<'a> {
         check_totals(self.seen, &self.limits)
     }
 
+    /// Whether a file still has the content of its row, and the store has that.
+    fn believes(&self, row: &StatRow, meta: &Meta, path: &WorkPath) -> bool {
+        row.vouches_for(meta) && !self.mapped.contains(path) && !self.cas.damaged().contains(&row.hash)
+    }
+
     /// Looks at one name. `known` is what the stat cache says of it.
     pub(super) fn entry(
         &mut self,
@@ -145,7 +150,7 @@ impl<'a> Look<'a> {
             mtime: if kind == Kind::Link { FileTime::default() } else { meta.mtime },
             hash,
         };
-        if let Some(row) = known.filter(|row| row.vouches_for(meta) && !self.mapped.contains(path)) {
+        if let Some(row) = known.filter(|row| self.believes(row, meta, path)) {
             return Ok(Seen::Entry(entry(row.hash, meta.size, meta), Some(*row)));
         }
         let content = match kind {
