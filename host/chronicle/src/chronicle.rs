@@ -285,6 +285,11 @@ impl Chronicle {
         })
     }
 
+    /// Bytes that the history takes: what is recorded in segments, and the database's rows.
+    pub(crate) fn store_bytes(&self) -> Result<u64, ChronicleError> {
+        Ok(self.cas.recorded_bytes().saturating_add(rows::bytes(self.database.connection())?))
+    }
+
     /// Notes that a content or a tree is damaged. The next snapshot looks at everything, and stores it anew if `work/` has it.
     pub(crate) fn note_damaged(&mut self, hash: ContentHash) {
         if self.cas.note_damaged(hash) {

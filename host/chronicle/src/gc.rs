@@ -61,9 +61,9 @@ pub struct Collected {
     pub trees: u64,
     /// Segments that were written anew or removed.
     pub segments: u64,
-    /// Bytes of segments before.
+    /// Bytes of the store before.
     pub bytes_before: u64,
-    /// Bytes of segments after.
+    /// Bytes of the store after.
     pub bytes_after: u64,
 }
 
@@ -89,7 +89,7 @@ impl Chronicle {
     /// Drops what `retention` does not keep and what nothing needs then. While the store has more than `bytes_wanted`, older
     /// versions go too, the oldest first. While a kept version is damaged, versions go, but nothing else.
     pub fn collect(&mut self, retention: &Retention, bytes_wanted: u64) -> Result<Collected, ChronicleError> {
-        let mut done = Collected { bytes_before: self.cas.recorded_bytes(), ..Collected::default() };
+        let mut done = Collected { bytes_before: self.store_bytes()?, ..Collected::default() };
         let now = self.clock.now_ms();
         let versions = self.all_versions()?;
         let leased: HashSet<u64> =
@@ -104,7 +104,7 @@ impl Chronicle {
         done.versions += count(dropped.len());
         let mut swept = self.sweep(&mut done)?;
         // Half of what is left and may go, at a time: each round is a walk over what stays.
-        while swept && self.cas.recorded_bytes() > bytes_wanted {
+        while swept && self.store_bytes()? > bytes_wanted {
             let loose: Vec<&Version> = kept.values().copied().filter(|version| !is_pinned(version)).collect();
             let oldest = loose.len().div_ceil(2);
             if oldest == 0 {
@@ -118,7 +118,7 @@ impl Chronicle {
             done.versions += count(dropped.len());
             swept = self.sweep(&mut done)?;
         }
-        done.bytes_after = self.cas.recorded_bytes();
+        done.bytes_after = self.store_bytes()?;
         Ok(done)
     }
 
@@ -142,10 +142,13 @@ impl Chronicle {
                     rows::change::drop_version(connection, version)?;
                     rows::version::remove(connection, version.id)?;
                 }
-                let (_, oldest) = rows::version::sums(connection)?;
-                rows::skipped::prune(connection, oldest)
+                Ok::<_, ChronicleError>(())
             })?;
         }
+        self.database.transaction(|connection| {
+            rows::change::drop_gone(connection)?;
+            rows::skipped::prune(connection)
+        })?;
         self.hit("gc.dropped")
     }
 

@@ -35,6 +35,8 @@ pub struct Stats {
     pub segment_bytes: u64,
     /// Those that were needed when it was last looked, or are newer.
     pub live_bytes: u64,
+    /// Bytes of the database's rows, trees among them.
+    pub database_bytes: u64,
     /// Nodes of trees.
     pub trees: u64,
     /// Their bytes.
@@ -158,7 +160,8 @@ impl Chronicle {
         let (versions, oldest) = rows::version::sums(connection)?;
         let (segments, segment_bytes, live_bytes) = rows::segment::sums(connection)?;
         let (trees, tree_bytes) = rows::tree::sums(connection)?;
+        let database_bytes = rows::bytes(connection)?;
         let head = Trees::new(&self.database).totals(self.head.root)?;
-        Ok(Stats { versions, oldest, segments, segment_bytes, live_bytes, trees, tree_bytes, head })
+        Ok(Stats { versions, oldest, segments, segment_bytes, live_bytes, database_bytes, trees, tree_bytes, head })
     }
 }

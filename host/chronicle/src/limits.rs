@@ -75,7 +75,7 @@ pub struct Limits {
     pub workspace_bytes: u64,
     /// Files, folders, links and skipped entries of the workspace.
     pub workspace_entries: u64,
-    /// Bytes of the segments that keep the history.
+    /// Bytes of the history: its segments and the rows of its database.
     pub store_bytes: u64,
 }
 

@@ -85,7 +85,14 @@ impl Chronicle {
         if known.is_none() && differences.iter().any(says_something) {
             self.cas.packs.sync()?;
             let request = SnapshotRequest { kind: VersionKind::Recovered, cut: None, turn: None, scan: true };
-            back.kept = Some(self.write_version(&request, found)?.version);
+            match self.write_version(&request, found) {
+                Err(ChronicleError::OverLimit { what, limit }) => {
+                    tracing::warn!(%what, limit, "a workspace is not kept before it is brought back");
+                    back.too_large_to_keep = true;
+                    self.forget_pending();
+                }
+                written => back.kept = Some(written?.version),
+            }
         } else {
             back.kept = known;
             self.note_unchanged(found)?;

@@ -98,9 +98,14 @@ pub(crate) fn recover_past(connection: &Connection, cut: u64) -> Result<Vec<u64>
     let past: Vec<u64> = select.query_map([cut], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for id in &past {
         connection
+            .prepare_cached(
+                "DELETE FROM change WHERE n BETWEEN (SELECT first_n FROM version WHERE id = ?1)
+                     AND (SELECT last_n FROM version WHERE id = ?1)",
+            )?
+            .execute([id])?;
+        connection
             .prepare_cached("UPDATE version SET status = 'recovered', first_n = 1, last_n = 0 WHERE id = ?1")?
             .execute([id])?;
-        connection.prepare_cached("DELETE FROM change WHERE version = ?1")?.execute([id])?;
     }
     Ok(past)
 }

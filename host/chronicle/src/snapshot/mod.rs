@@ -255,6 +255,10 @@ impl Chronicle {
             meta::set_number(connection, meta::NEXT_VERSION, id + 1)?;
             write_stats(connection, &found, &gone)?;
             write_skipped(connection, &found, id)?;
+            // Trees, changes and the stat cache can take more than content.
+            if self.store_bytes()?.saturating_add(cas.pending_bytes()) > self.limits.store_bytes {
+                return Err(ChronicleError::OverLimit { what: Limited::StoreBytes, limit: self.limits.store_bytes });
+            }
             failpoint::hit("snapshot.writing").map_err(|error| ChronicleError::file(self.place.metadata(), error))
         })?;
         self.cas.recorded(&found.nodes);

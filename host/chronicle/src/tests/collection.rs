@@ -1,8 +1,17 @@
 //! Collections: what is needed stays, whatever else is true, and what is not needed goes, from the database too.
 
+use std::time::Duration;
+
 use super::store::{NEWEST, noise};
 use super::{Bench, SCAN, path};
-use crate::Retention;
+use crate::{Limits, Retention};
+
+/// Bytes of the database that hold something.
+fn database_bytes(bench: &mut Bench) -> u64 {
+    let connection = bench.get().database.connection();
+    let ask = |what: &str| connection.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, u64>(0)).unwrap();
+    (ask("page_count") - ask("freelist_count")) * ask("page_size")
+}
 
 fn rows_of(bench: &mut Bench, table: &str) -> u64 {
     let connection = bench.get().database.connection();
@@ -139,4 +148,67 @@ fn a_segment_with_lost_content_is_kept_and_the_content_stored_anew() {
     assert_eq!(bench.get().fsck().unwrap().faults, []);
     assert!(bench.get().collect(&NEWEST, u64::MAX).unwrap().segments > 0);
     assert_eq!(bench.get().fsck().unwrap().faults, []);
+}
+
+#[test]
+fn the_database_is_part_of_the_stores_bytes() {
+    let mut bench = Bench::new();
+    bench.limits = Limits { store_bytes: 700_000, ..Limits::default() };
+    bench.open();
+    for n in 0..300 {
+        bench.write(&format!("d0/f{n}"), "");
+    }
+    bench.cut();
+    for round in 0..12 {
+        let (from, to) = (format!("d{round}"), format!("d{}", round + 1));
+        std::fs::rename(bench.work().join(&from), bench.work().join(&to)).unwrap();
+        bench.dirty.renamed_folder(&path(&from), &path(&to));
+        bench.cut();
+        let bytes = database_bytes(&mut bench) + bench.get().stats().unwrap().segment_bytes;
+        assert!(bytes <= 700_000, "{bytes} after round {round}");
+    }
+    assert_eq!(bench.get().fsck().unwrap().faults, []);
+    bench.assert_at_head();
+}
+
+#[test]
+fn a_store_without_room_keeps_nobody_from_going_back() {
+    let mut bench = Bench::new();
+    bench.write("a", "1");
+    bench.cut();
+    for n in 0..300 {
+        bench.write(&format!("d/e{n}/f"), "");
+    }
+    let store_bytes = database_bytes(&mut bench) + 20_000;
+    bench.limits = Limits { store_bytes, ..Limits::default() };
+    assert!(bench.open().too_large_to_keep);
+    bench.assert_at_head();
+    bench.write("a", "2");
+    bench.cut();
+    bench.assert_at_head();
+}
+
+#[test]
+fn iterations_of_paths_that_are_gone_go_with_their_versions() {
+    let mut bench = Bench::new();
+    bench.write("stays", "1");
+    bench.cut();
+    let day = Retention { all_ms: 0, newest: 1, hourly_ms: 1000 * 3_600_000, daily_ms: 0, recovered: 0 };
+    for round in 0..6 {
+        // The hour's last version has the file; the next one's, which has it no more, does not end its hour.
+        bench.write(&format!("f{round}"), "1");
+        bench.cut();
+        bench.clock.advance(Duration::from_secs(3600));
+        bench.remove(&format!("f{round}"));
+        bench.cut();
+        bench.write("stays", format!("{round}"));
+        bench.cut();
+    }
+    bench.get().collect(&day, u64::MAX).unwrap();
+    // A path that is gone is told of as long as a version has it.
+    let gone = bench.get().iterations(&path("f0"), 0, 10).unwrap();
+    assert_eq!(gone.iter().map(|it| it.op.as_str()).collect::<String>(), "AD");
+    bench.get().collect(&NEWEST, u64::MAX).unwrap();
+    assert_eq!(bench.get().iterations(&path("f0"), 0, 10).unwrap(), []);
+    assert_eq!(rows_of(&mut bench, "change"), 1);
 }
