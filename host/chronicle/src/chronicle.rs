@@ -197,7 +197,7 @@ impl Chronicle {
             if named.version > 0 {
                 rows::version::commit(connection, named.version, named.cut)?;
             }
-            let past = rows::version::recover_past(connection, named.cut)?;
+            let past = rows::version::recover_past(connection, named.version, named.cut)?;
             meta::set_number(connection, meta::HEAD, named.version)?;
             meta::set_number(connection, meta::CLEAN, 0)?;
             meta::set_text(connection, meta::BOOT, boot)?;
@@ -218,7 +218,7 @@ impl Chronicle {
             return Ok(());
         }
         if !(clean && same_boot && at_head && started.is_none()) {
-            let back = self.bring_back(&crate::dirty::Generation { scan: true, ..Default::default() }, named.cut)?;
+            let back = self.bring_back(&crate::dirty::Generation { scan: true, ..Default::default() })?;
             opened.scanned = true;
             opened.recovered = back.kept;
             opened.brought = back.brought;

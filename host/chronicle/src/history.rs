@@ -56,11 +56,6 @@ impl Chronicle {
         rows::version::list(self.database.connection(), after, limit.min(HISTORY_ROWS_MAX))
     }
 
-    /// The version that was the workspace at a cut.
-    pub fn version_at_cut(&self, cut: u64) -> Result<Version, ChronicleError> {
-        rows::version::at_cut(self.database.connection(), cut)?.ok_or(ChronicleError::NoVersion(0))
-    }
-
     /// The tree of a version; of version 0 the empty one.
     pub(crate) fn root_of(&self, version: u64) -> Result<ContentHash, ChronicleError> {
         if version == 0 {

@@ -26,9 +26,6 @@ use crate::version::VersionKind;
 /// Most entries that may differ.
 const DIFFERENT_MAX: usize = 2_100_000;
 
-/// No cut is past this: a rollback takes back only what is prepared.
-const EVERY_CUT: u64 = i64::MAX.unsigned_abs();
-
 /// What bringing the workspace back came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BroughtBack {
@@ -47,7 +44,7 @@ impl Chronicle {
     pub fn roll_back(&mut self) -> Result<BroughtBack, ChronicleError> {
         let mut generation = self.dirty.take();
         generation.scan |= self.unsettled;
-        let back = self.bring_back(&generation, EVERY_CUT);
+        let back = self.bring_back(&generation);
         if back.is_err() {
             self.unsettled = true;
             self.dirty.put_back(generation);
@@ -57,8 +54,8 @@ impl Chronicle {
         back
     }
 
-    /// Brings `work/` to the head. `generation` is what may differ from the tip; versions past `cut` become recovered ones.
-    pub(crate) fn bring_back(&mut self, generation: &Generation, cut: u64) -> Result<BroughtBack, ChronicleError> {
+    /// Brings `work/` to the head. `generation` is what may differ from the tip; what is prepared becomes recovered.
+    pub(crate) fn bring_back(&mut self, generation: &Generation) -> Result<BroughtBack, ChronicleError> {
         let mut back = BroughtBack::default();
         let limits = self.limits_beside_the_head()?;
         let found = match self.look(generation, limits) {
@@ -69,9 +66,7 @@ impl Chronicle {
             }
             found => found?,
         };
-        back.past = self
-            .database
-            .transaction_at(Synchronous::Normal, |connection| rows::version::recover_past(connection, cut))?;
+        back.past = self.database.transaction_at(Synchronous::Normal, rows::version::recover_prepared)?;
         let from = found.root;
         let differences =
             Trees::with(&self.database, &found.nodes).diff(&WorkPath::root(), from, self.head.root, DIFFERENT_MAX)?;
