@@ -3,7 +3,7 @@
 //! Owns the form of blobs and chunk lists within the segments. New objects are pending until the caller's transaction has recorded
 //! them. Must never give out bytes that are not what their name says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use podium_sqlite::Database;
 
@@ -12,6 +12,7 @@ use crate::hash::ContentHash;
 use crate::limits::{FILE_BYTES_MAX, OBJECT_BYTES_MAX, WHOLE_BYTES};
 use crate::pack::{Encoding, ObjectKind, Packs, Place};
 use crate::rows;
+use crate::tree::Nodes;
 
 /// Speed over size: 565 MB/s measured, and sources still shrink to a quarter.
 const ZSTD_LEVEL: i32 = 1;
@@ -42,6 +43,8 @@ pub(crate) struct Cas {
     /// Made at first use and kept: its tables are larger than most files.
     compressor: Option<zstd::bulk::Compressor<'static>>,
     pending: HashMap<ContentHash, Place>,
+    /// Contents and trees that are known to be damaged: stored anew where a snapshot meets them.
+    damaged: HashSet<ContentHash>,
     /// Bytes appended since the last recording.
     pending_bytes: u64,
     /// Bytes that all segments may grow to, and those that are recorded.
@@ -57,13 +60,21 @@ impl std::fmt::Debug for Cas {
 
 impl Cas {
     pub(crate) fn new(packs: Packs, recorded_bytes: u64, store_bytes_max: u64) -> Self {
-        Self { packs, compressor: None, pending: HashMap::new(), pending_bytes: 0, store_bytes_max, recorded_bytes }
+        Self {
+            packs,
+            compressor: None,
+            pending: HashMap::new(),
+            damaged: HashSet::new(),
+            pending_bytes: 0,
+            store_bytes_max,
+            recorded_bytes,
+        }
     }
 
     /// Stores bytes of at most [`OBJECT_BYTES_MAX`] unless they are there; gives their name.
     pub(crate) fn put(&mut self, database: &Database, bytes: &[u8]) -> Result<ContentHash, ChronicleError> {
         let hash = ContentHash::of(bytes);
-        if self.find(database, hash)?.is_none() {
+        if !self.has(database, hash)? {
             let raw_len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let packed = self.compressed(bytes);
             match packed {
@@ -94,7 +105,7 @@ impl Cas {
         hash: ContentHash,
         parts: &[Part],
     ) -> Result<(), ChronicleError> {
-        if self.find(database, hash)?.is_some() {
+        if self.has(database, hash)? {
             return Ok(());
         }
         let raw_len = parts.iter().map(Part::len).sum();
@@ -116,6 +127,14 @@ impl Cas {
             return Err(ChronicleError::OverLimit { what: Limited::StoreBytes, limit: self.store_bytes_max });
         }
         Ok(())
+    }
+
+    /// Whether content need not be stored again.
+    fn has(&self, database: &Database, hash: ContentHash) -> Result<bool, ChronicleError> {
+        if self.damaged.contains(&hash) {
+            return Ok(self.pending.contains_key(&hash));
+        }
+        Ok(self.find(database, hash)?.is_some())
     }
 
     pub(crate) fn find(&self, database: &Database, hash: ContentHash) -> Result<Option<Place>, ChronicleError> {
@@ -256,9 +275,20 @@ impl Cas {
         self.recorded_bytes
     }
 
-    /// The transaction that recorded everything pending is committed.
-    pub(crate) fn recorded(&mut self) {
+    /// What is known to be damaged.
+    pub(crate) fn damaged(&self) -> &HashSet<ContentHash> {
+        &self.damaged
+    }
+
+    /// Notes damage; true when it was not known.
+    pub(crate) fn note_damaged(&mut self, hash: ContentHash) -> bool {
+        self.damaged.insert(hash)
+    }
+
+    /// The transaction that recorded everything pending is committed, and with it those of these nodes that were damaged.
+    pub(crate) fn recorded(&mut self, nodes: &Nodes) {
         self.packs.recorded();
+        self.damaged.retain(|hash| !self.pending.contains_key(hash) && !nodes.contains_key(hash));
         self.pending.clear();
         self.recorded_bytes += self.pending_bytes;
         self.pending_bytes = 0;

@@ -206,7 +206,7 @@ impl Chronicle {
             if named.version > 0 {
                 rows::version::commit(connection, named.version, named.cut)?;
             }
-            let past = rows::version::recover_past(connection, named.cut)?;
+            let past = rows::version::recover_past(connection, named.version, named.cut)?;
             meta::set_number(connection, meta::HEAD, named.version)?;
             meta::set_number(connection, meta::CLEAN, 0)?;
             if !unadopted {
@@ -232,7 +232,7 @@ impl Chronicle {
             return Ok(());
         }
         if !(clean && same_boot && at_head && started.is_none()) {
-            let back = self.bring_back(&crate::dirty::Generation { scan: true, ..Default::default() }, named.cut)?;
+            let back = self.bring_back(&crate::dirty::Generation { scan: true, ..Default::default() })?;
             opened.scanned = true;
             opened.recovered = back.kept;
             opened.brought = back.brought;
@@ -306,6 +306,18 @@ impl Chronicle {
             meta::set_number(connection, meta::HEAD, self.head.version)?;
             meta::set_number(connection, meta::CLEAN, 1)
         })
+    }
+
+    /// Bytes that the history takes: what is recorded in segments, and the database's rows.
+    pub(crate) fn store_bytes(&self) -> Result<u64, ChronicleError> {
+        Ok(self.cas.recorded_bytes().saturating_add(rows::bytes(self.database.connection())?))
+    }
+
+    /// Notes that a content or a tree is damaged. The next snapshot looks at everything, and stores it anew if `work/` has it.
+    pub(crate) fn note_damaged(&mut self, hash: ContentHash) {
+        if self.cas.note_damaged(hash) {
+            self.dirty.scan_needed();
+        }
     }
 
     /// Drops what a failed step appended.

@@ -1,6 +1,7 @@
 //! Checking the whole history: every node and every object that a kept version needs is read and hashed.
 //!
-//! Changes nothing. What is damaged is told with the path of a version that has it; everything else stays readable.
+//! Writes nothing. What is damaged is told with the path of a version that has it, and stored anew by the next snapshot if the
+//! workspace still has it; everything else stays readable.
 
 use std::collections::HashSet;
 
@@ -49,8 +50,14 @@ pub struct Checked {
 }
 
 impl Chronicle {
-    /// Reads and hashes everything. Takes as long as that takes; changes nothing.
-    pub fn fsck(&self) -> Result<Checked, ChronicleError> {
+    /// Reads and hashes everything. Takes as long as that takes.
+    pub fn fsck(&mut self) -> Result<Checked, ChronicleError> {
+        let checked = self.check()?;
+        checked.faults.iter().for_each(|fault| self.note_damaged(fault.hash));
+        Ok(checked)
+    }
+
+    fn check(&self) -> Result<Checked, ChronicleError> {
         let connection = self.database.connection();
         let mut checked = Checked::default();
         let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;

@@ -61,9 +61,9 @@ pub struct Collected {
     pub trees: u64,
     /// Segments that were written anew or removed.
     pub segments: u64,
-    /// Bytes of segments before.
+    /// Bytes of the store before.
     pub bytes_before: u64,
-    /// Bytes of segments after.
+    /// Bytes of the store after.
     pub bytes_after: u64,
 }
 
@@ -72,13 +72,24 @@ pub struct Collected {
 struct Needed {
     trees: HashSet<ContentHash>,
     objects: HashSet<ContentHash>,
+    /// Trees and lists that cannot be read: what they name is needed, and not known.
+    damaged: Vec<ContentHash>,
+}
+
+impl Needed {
+    fn note(&mut self, error: ChronicleError) -> Result<(), ChronicleError> {
+        let ChronicleError::Damaged { hash, .. } = error else { return Err(error) };
+        tracing::error!(%error, "nothing is collected while this is needed");
+        self.damaged.push(hash);
+        Ok(())
+    }
 }
 
 impl Chronicle {
     /// Drops what `retention` does not keep and what nothing needs then. While the store has more than `bytes_wanted`, older
-    /// versions go too, the oldest first.
+    /// versions go too, the oldest first. While a kept version is damaged, versions go, but nothing else.
     pub fn collect(&mut self, retention: &Retention, bytes_wanted: u64) -> Result<Collected, ChronicleError> {
-        let mut done = Collected { bytes_before: self.cas.recorded_bytes(), ..Collected::default() };
+        let mut done = Collected { bytes_before: self.store_bytes()?, ..Collected::default() };
         let now = self.clock.now_ms();
         let versions = self.all_versions()?;
         let leased: HashSet<u64> =
@@ -91,9 +102,9 @@ impl Chronicle {
         let dropped: Vec<&Version> = versions.iter().filter(|version| !kept.contains_key(&version.id)).collect();
         self.drop_versions(&dropped)?;
         done.versions += count(dropped.len());
-        self.sweep(&mut done)?;
+        let mut swept = self.sweep(&mut done)?;
         // Half of what is left and may go, at a time: each round is a walk over what stays.
-        while self.cas.recorded_bytes() > bytes_wanted {
+        while swept && self.store_bytes()? > bytes_wanted {
             let loose: Vec<&Version> = kept.values().copied().filter(|version| !is_pinned(version)).collect();
             let oldest = loose.len().div_ceil(2);
             if oldest == 0 {
@@ -105,9 +116,9 @@ impl Chronicle {
                 kept.remove(&version.id);
             }
             done.versions += count(dropped.len());
-            self.sweep(&mut done)?;
+            swept = self.sweep(&mut done)?;
         }
-        done.bytes_after = self.cas.recorded_bytes();
+        done.bytes_after = self.store_bytes()?;
         Ok(done)
     }
 
@@ -131,18 +142,25 @@ impl Chronicle {
                     rows::change::drop_version(connection, version)?;
                     rows::version::remove(connection, version.id)?;
                 }
-                let (_, oldest) = rows::version::sums(connection)?;
-                rows::skipped::prune(connection, oldest)
+                Ok::<_, ChronicleError>(())
             })?;
         }
+        self.database.transaction(|connection| {
+            rows::change::drop_gone(connection)?;
+            rows::skipped::prune(connection)
+        })?;
         self.hit("gc.dropped")
     }
 
-    /// Marks from all versions that are there, and removes the rest.
-    fn sweep(&mut self, done: &mut Collected) -> Result<(), ChronicleError> {
+    /// Marks from all versions that are there, and removes the rest; false when damage hides what they need.
+    fn sweep(&mut self, done: &mut Collected) -> Result<bool, ChronicleError> {
         self.forget_gone_folders()?;
         let needed = self.mark()?;
         self.hit("gc.marked")?;
+        if !needed.damaged.is_empty() {
+            needed.damaged.into_iter().for_each(|hash| self.note_damaged(hash));
+            return Ok(false);
+        }
         let trees = rows::tree::names(self.database.connection())?;
         let trees: Vec<ContentHash> = trees.into_iter().filter(|hash| !needed.trees.contains(hash)).collect();
         let mut objects = Vec::new();
@@ -172,11 +190,10 @@ impl Chronicle {
                 rows::segment::set_live(connection, segment.id, live)
             })?;
             if live < segment.len.div_ceil(2) {
-                self.rewrite(segment.id, segment.len)?;
-                done.segments += 1;
+                done.segments += u64::from(self.rewrite(segment.id, segment.len)?);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Rows of the stat cache of folders that are not there any more vouch for nothing.
@@ -208,9 +225,7 @@ impl Chronicle {
                     nodes.extend(beneath);
                     needed.objects.extend(contents);
                 }
-                // What it named cannot be known, and nobody can reach it by this way any more; the rest is collected all the same.
-                Err(error @ ChronicleError::Damaged { .. }) => tracing::error!(%error, "a tree is damaged"),
-                Err(error) => return Err(error),
+                Err(error) => needed.note(error)?,
             }
         }
         let mut lists = Vec::new();
@@ -226,31 +241,32 @@ impl Chronicle {
                     crate::cas::Part::Data(_, hash) => Some(*hash),
                     crate::cas::Part::Zeros(_) => None,
                 })),
-                // Its parts cannot be known; nobody can read the file in any case.
-                Err(error @ ChronicleError::Damaged { .. }) => tracing::error!(%error, "a large file is damaged"),
-                Err(error) => return Err(error),
+                Err(error) => needed.note(error)?,
             }
         }
         Ok(needed)
     }
 
-    /// Copies what is needed of a segment behind the others, flips the rows in one transaction, and removes the file.
-    fn rewrite(&mut self, segment: u64, len: u64) -> Result<(), ChronicleError> {
+    /// Copies what is needed of a segment behind the others, flips the rows in one transaction, and removes the file. One with
+    /// something that cannot be read stays: true when it is gone.
+    fn rewrite(&mut self, segment: u64, len: u64) -> Result<bool, ChronicleError> {
         let objects = rows::object::of_segment(self.database.connection(), segment)?;
         // Never into itself.
         if self.cas.packs.is_writing(segment) {
             self.cas.packs.seal()?;
         }
         let mut moved = Vec::with_capacity(objects.len());
+        let mut lost = false;
         for (hash, place) in objects {
             match self.cas.packs.read(hash, &place, OBJECT_BYTES_MAX) {
                 Ok(stored) => {
                     let to = self.cas.packs.append(hash, place.kind, place.encoding, place.raw_len, &stored)?;
                     moved.push((hash, to));
                 }
-                // What cannot be read is not made whole by staying; `fsck` told of it.
                 Err(error @ ChronicleError::Damaged { .. }) => {
-                    tracing::error!(%error, "content is lost with its segment");
+                    tracing::error!(%error, "a segment is kept with what cannot be read of it");
+                    self.note_damaged(hash);
+                    lost = true;
                 }
                 Err(error) => {
                     self.forget_pending();
@@ -264,8 +280,10 @@ impl Chronicle {
                 for (hash, place) in &moved {
                     rows::object::write(connection, *hash, place)?;
                 }
-                rows::segment::remove(connection, segment)?;
-                write_objects(connection, cas, now, Some(segment))
+                if !lost {
+                    rows::segment::remove(connection, segment)?;
+                }
+                write_objects(connection, cas, now, (!lost).then_some(segment))
             })
         });
         if let Err(error) = written {
@@ -273,10 +291,13 @@ impl Chronicle {
             return Err(error);
         }
         let added: u64 = moved.iter().map(|(_, place)| place.taken()).sum();
-        self.cas.moved(added, len);
+        self.cas.moved(added, if lost { 0 } else { len });
         self.hit("gc.flipped")?;
-        self.cas.packs.remove(segment)?;
-        self.hit("gc.removed")
+        if !lost {
+            self.cas.packs.remove(segment)?;
+            self.hit("gc.removed")?;
+        }
+        Ok(!lost)
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Stats {
     pub segment_bytes: u64,
     /// Those that were needed when it was last looked, or are newer.
     pub live_bytes: u64,
+    /// Bytes of the database's rows, trees among them.
+    pub database_bytes: u64,
     /// Nodes of trees.
     pub trees: u64,
     /// Their bytes.
@@ -52,11 +54,6 @@ impl Chronicle {
     /// Versions after `after`, oldest first; at most [`HISTORY_ROWS_MAX`].
     pub fn versions(&self, after: u64, limit: usize) -> Result<Vec<Version>, ChronicleError> {
         rows::version::list(self.database.connection(), after, limit.min(HISTORY_ROWS_MAX))
-    }
-
-    /// The version that was the workspace at a cut.
-    pub fn version_at_cut(&self, cut: u64) -> Result<Version, ChronicleError> {
-        rows::version::at_cut(self.database.connection(), cut)?.ok_or(ChronicleError::NoVersion(0))
     }
 
     /// The tree of a version; of version 0 the empty one.
@@ -158,7 +155,8 @@ impl Chronicle {
         let (versions, oldest) = rows::version::sums(connection)?;
         let (segments, segment_bytes, live_bytes) = rows::segment::sums(connection)?;
         let (trees, tree_bytes) = rows::tree::sums(connection)?;
+        let database_bytes = rows::bytes(connection)?;
         let head = Trees::new(&self.database).totals(self.head.root)?;
-        Ok(Stats { versions, oldest, segments, segment_bytes, live_bytes, trees, tree_bytes, head })
+        Ok(Stats { versions, oldest, segments, segment_bytes, live_bytes, database_bytes, trees, tree_bytes, head })
     }
 }

@@ -83,7 +83,7 @@ pub struct Limits {
     pub workspace_entries: u64,
     /// Bytes of all their paths: lists of them are held in memory, and a path may have four thousand.
     pub workspace_path_bytes: u64,
-    /// Bytes of the segments that keep the history.
+    /// Bytes of the history: its segments and the rows of its database.
     pub store_bytes: u64,
 }
 

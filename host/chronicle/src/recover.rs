@@ -13,15 +13,12 @@ use crate::path::WorkPath;
 use crate::restore::Brought;
 use crate::rows;
 use crate::snapshot::{Found, SnapshotRequest};
-use crate::tree::empty_root;
+use crate::tree::{Totals, empty_root};
 use crate::trees::{Difference, Trees};
 use crate::version::VersionKind;
 
 /// Most entries that may differ.
 const DIFFERENT_MAX: usize = 2_100_000;
-
-/// No cut is past this: a rollback takes back only what is prepared.
-const EVERY_CUT: u64 = i64::MAX.unsigned_abs();
 
 /// What bringing the workspace back came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,7 +40,7 @@ impl Chronicle {
         self.note_commit()?;
         let mut generation = self.dirty.take();
         generation.scan |= self.unsettled;
-        let back = self.bring_back(&generation, EVERY_CUT);
+        let back = self.bring_back(&generation);
         if back.is_err() {
             self.unsettled = true;
             self.dirty.put_back(generation);
@@ -53,8 +50,8 @@ impl Chronicle {
         back
     }
 
-    /// Brings `work/` to the head. `generation` is what may differ from the tip; versions past `cut` become recovered ones.
-    pub(crate) fn bring_back(&mut self, generation: &Generation, cut: u64) -> Result<BroughtBack, ChronicleError> {
+    /// Brings `work/` to the head. `generation` is what may differ from the tip; what is prepared becomes recovered.
+    pub(crate) fn bring_back(&mut self, generation: &Generation) -> Result<BroughtBack, ChronicleError> {
         let mut back = BroughtBack::default();
         let limits = self.limits_beside_the_head()?;
         let found = match self.look(generation, limits) {
@@ -65,9 +62,7 @@ impl Chronicle {
             }
             found => found?,
         };
-        back.past = self
-            .database
-            .transaction_at(Synchronous::Normal, |connection| rows::version::recover_past(connection, cut))?;
+        back.past = self.database.transaction_at(Synchronous::Normal, rows::version::recover_prepared)?;
         let from = found.root;
         let differences =
             Trees::with(&self.database, &found.nodes).diff(&WorkPath::root(), from, self.head.root, DIFFERENT_MAX)?;
@@ -81,7 +76,14 @@ impl Chronicle {
         if known.is_none() && differences.iter().any(says_something) {
             self.cas.packs.sync()?;
             let request = SnapshotRequest { kind: VersionKind::Recovered, cut: None, turn: None, scan: true };
-            back.kept = Some(self.write_version(&request, found)?.version);
+            match self.write_version(&request, found) {
+                Err(ChronicleError::OverLimit { what, limit }) => {
+                    tracing::warn!(%what, limit, "a workspace is not kept before it is brought back");
+                    back.too_large_to_keep = true;
+                    self.forget_pending();
+                }
+                written => back.kept = Some(written?.version),
+            }
         } else {
             back.kept = known;
             self.note_unchanged(found)?;
@@ -97,7 +99,11 @@ impl Chronicle {
     /// Limits of what is kept before the workspace is brought back: as much as one may have, beside the last cut, which may be of
     /// a time with larger limits. Nothing that an owner allowed once may keep a workspace from being opened.
     pub(crate) fn limits_beside_the_head(&self) -> Result<Limits, ChronicleError> {
-        let head = Trees::new(&self.database).totals(self.head.root)?;
+        let head = match Trees::new(&self.database).totals(self.head.root) {
+            // Whoever needs more of it than its size will say so.
+            Err(ChronicleError::Damaged { .. }) => Totals::default(),
+            totals => totals?,
+        };
         Ok(Limits {
             workspace_bytes: self.limits.workspace_bytes.saturating_add(head.bytes),
             workspace_entries: self.limits.workspace_entries.saturating_add(head.entries),

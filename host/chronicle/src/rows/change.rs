@@ -80,14 +80,26 @@ pub(crate) fn find(connection: &Connection, n: u64) -> Result<Option<Iteration>,
     Ok(select.query_row([n], read).optional()?)
 }
 
-/// Removes what only a version that is dropped needs: changes that a later one of the same path follows, and deletions. What
-/// stays says of every path that exists when it last changed.
+/// Removes what only a version that is dropped needs: changes that a later one of the same path follows. What stays says of every
+/// path when it last changed.
 pub(crate) fn drop_version(connection: &Connection, version: &Version) -> Result<(), ChronicleError> {
     connection
         .prepare_cached(
-            "DELETE FROM change WHERE n BETWEEN ?1 AND ?2 AND (op = 'D' OR EXISTS(
-                 SELECT 1 FROM change AS later WHERE later.path = change.path AND later.idx > change.idx))",
+            "DELETE FROM change WHERE n BETWEEN ?1 AND ?2 AND EXISTS(
+                 SELECT 1 FROM change AS later WHERE later.path = change.path AND later.idx > change.idx)",
         )?
         .execute(params![version.first_n, version.last_n])?;
+    Ok(())
+}
+
+/// Removes deletions that came with dropped versions, of paths of which nothing older is told: while something is, a path would
+/// seem to be there, and for ever.
+pub(crate) fn drop_gone(connection: &Connection) -> Result<(), ChronicleError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM change WHERE op = 'D' AND version NOT IN (SELECT id FROM version) AND NOT EXISTS(
+                 SELECT 1 FROM change AS before WHERE before.path = change.path AND before.idx < change.idx)",
+        )?
+        .execute([])?;
     Ok(())
 }

@@ -62,8 +62,13 @@ pub(crate) fn end(connection: &Connection, path: &WorkPath, version: u64) -> Res
     Ok(())
 }
 
-/// Removes what only versions before `oldest` left out.
-pub(crate) fn prune(connection: &Connection, oldest: u64) -> Result<(), ChronicleError> {
-    connection.prepare_cached("DELETE FROM skipped WHERE until <= ?1")?.execute([oldest])?;
+/// Removes what only versions left out that are dropped.
+pub(crate) fn prune(connection: &Connection) -> Result<(), ChronicleError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM skipped WHERE until IS NOT NULL AND NOT EXISTS(
+                 SELECT 1 FROM version WHERE id >= skipped.since AND id < skipped.until)",
+        )?
+        .execute([])?;
     Ok(())
 }

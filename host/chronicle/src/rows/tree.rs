@@ -23,9 +23,10 @@ pub(crate) fn has(connection: &Connection, hash: ContentHash) -> Result<bool, Ch
     Ok(connection.prepare_cached("SELECT 1 FROM tree WHERE hash = ?1")?.exists([hash])?)
 }
 
+/// Writes a node, also over one that is damaged.
 pub(crate) fn write(connection: &Connection, hash: ContentHash, data: &[u8]) -> Result<(), ChronicleError> {
     connection
-        .prepare_cached("INSERT OR IGNORE INTO tree(hash, data) VALUES (?1, ?2)")?
+        .prepare_cached("INSERT OR REPLACE INTO tree(hash, data) VALUES (?1, ?2)")?
         .execute(params![hash, data])?;
     Ok(())
 }

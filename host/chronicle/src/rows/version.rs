@@ -68,13 +68,6 @@ pub(crate) fn list(connection: &Connection, after: u64, limit: usize) -> Result<
     Ok(select.query_map(params![after, limit], read)?.collect::<Result<_, _>>()?)
 }
 
-/// The newest committed version of a cut at or before `cut`.
-pub(crate) fn at_cut(connection: &Connection, cut: u64) -> Result<Option<Version>, ChronicleError> {
-    let mut select = connection
-        .prepare_cached(&format!("{SELECT} WHERE cut <= ?1 AND status = 'committed' ORDER BY id DESC LIMIT 1"))?;
-    Ok(select.query_row([cut], read).optional()?)
-}
-
 /// A recovered version with this content.
 pub(crate) fn recovered_with(connection: &Connection, root: ContentHash) -> Result<Option<u64>, ChronicleError> {
     let mut select = connection
@@ -89,20 +82,41 @@ pub(crate) fn commit(connection: &Connection, id: u64, cut: u64) -> Result<usize
         .execute(params![id, cut])?)
 }
 
-/// Every version that no cut up to `cut` names becomes a recovered one; gives their numbers. The changes that came with them are
-/// removed: iterations are what cuts left behind.
-pub(crate) fn recover_past(connection: &Connection, cut: u64) -> Result<Vec<u64>, ChronicleError> {
-    let mut select = connection.prepare_cached(
-        "SELECT id FROM version WHERE status = 'prepared' OR (status = 'committed' AND cut > ?1) ORDER BY id",
-    )?;
-    let past: Vec<u64> = select.query_map([cut], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    for id in &past {
+/// What is past a cut and its version becomes recovered, as with [`recover_prepared`]. The cut alone does not tell: a version whose
+/// commit was lost is given a later one.
+pub(crate) fn recover_past(connection: &Connection, version: u64, cut: u64) -> Result<Vec<u64>, ChronicleError> {
+    let mut past = recover_prepared(connection)?;
+    let mut select =
+        connection.prepare_cached("SELECT id FROM version WHERE status = 'committed' AND id > ?1 AND cut > ?2")?;
+    let committed: Vec<u64> = select.query_map([version, cut], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    recover(connection, &committed)?;
+    past.extend(committed);
+    past.sort_unstable();
+    Ok(past)
+}
+
+/// Every prepared version becomes a recovered one; gives their numbers. The changes that came with them are removed: iterations are
+/// what cuts left behind.
+pub(crate) fn recover_prepared(connection: &Connection) -> Result<Vec<u64>, ChronicleError> {
+    let mut select = connection.prepare_cached("SELECT id FROM version WHERE status = 'prepared' ORDER BY id")?;
+    let prepared: Vec<u64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    recover(connection, &prepared)?;
+    Ok(prepared)
+}
+
+fn recover(connection: &Connection, versions: &[u64]) -> Result<(), ChronicleError> {
+    for id in versions {
+        connection
+            .prepare_cached(
+                "DELETE FROM change WHERE n BETWEEN (SELECT first_n FROM version WHERE id = ?1)
+                     AND (SELECT last_n FROM version WHERE id = ?1)",
+            )?
+            .execute([id])?;
         connection
             .prepare_cached("UPDATE version SET status = 'recovered', first_n = 1, last_n = 0 WHERE id = ?1")?
             .execute([id])?;
-        connection.prepare_cached("DELETE FROM change WHERE version = ?1")?.execute([id])?;
     }
-    Ok(past)
+    Ok(())
 }
 
 pub(crate) fn remove(connection: &Connection, id: u64) -> Result<(), ChronicleError> {

@@ -122,11 +122,6 @@ impl<'a> Look<'a> {
         self.rights.give_back(self.work).map_err(|(path, error)| ChronicleError::work(&path, error))
     }
 
-    /// True when a row of the stat cache says what a file holds.
-    fn vouched(&self, row: &StatRow, meta: &Meta) -> bool {
-        !self.generation.read_all && row.vouches_for(meta) && !self.generation.mapped.contains(&(meta.dev, meta.ino))
-    }
-
     /// Leaves something out. Several entries of one folder may be told as that folder, and are one then.
     fn skip(&mut self, path: WorkPath, reason: SkipReason, meta: Option<&Meta>) -> Result<(), ChronicleError> {
         let (size, disk, mtime) = meta.map_or((0, 0, FileTime::default()), |meta| (meta.size, meta.disk, meta.mtime));
@@ -144,6 +139,14 @@ impl<'a> Look<'a> {
     fn count(&mut self, path: &WorkPath, bytes: u64) -> Result<(), ChronicleError> {
         self.seen.add(path, bytes);
         check_totals(self.seen, &self.limits)
+    }
+
+    /// Whether a file still has the content of its row, and the store has that.
+    fn believes(&self, row: &StatRow, meta: &Meta) -> bool {
+        !self.generation.read_all
+            && row.vouches_for(meta)
+            && !self.generation.mapped.contains(&(meta.dev, meta.ino))
+            && !self.cas.damaged().contains(&row.hash)
     }
 
     /// Looks at one name. `known` is what the stat cache says of it.
@@ -183,7 +186,7 @@ impl<'a> Look<'a> {
             mtime: if kind == Kind::Link { FileTime::default() } else { meta.mtime },
             hash,
         };
-        if let Some(row) = known.filter(|row| self.vouched(row, meta)) {
+        if let Some(row) = known.filter(|row| self.believes(row, meta)) {
             return Ok(Seen::Entry(entry(row.hash, meta.size, meta), Some(*row)));
         }
         let content = match kind {

@@ -8,11 +8,12 @@ mod content;
 mod left_out;
 mod look;
 
-use podium_sqlite::Synchronous;
+use podium_sqlite::{Database, Synchronous};
 
 use self::collect::{Collected, collect};
 use self::left_out::{LeftOut, LookedAt};
 use self::look::{Look, StatUpdate, check_totals};
+use crate::cas::Cas;
 use crate::chronicle::{Chronicle, Tip};
 use crate::dirty::Generation;
 use crate::error::{ChronicleError, Limited};
@@ -93,6 +94,9 @@ impl Chronicle {
             Err(error) => {
                 self.dirty.put_back(generation);
                 self.forget_pending();
+                if let ChronicleError::Damaged { hash, .. } = error {
+                    self.note_damaged(hash);
+                }
                 Err(error)
             }
         }
@@ -170,10 +174,11 @@ impl Chronicle {
             let durability = if cas.pending_bytes() > 0 { Synchronous::Full } else { Synchronous::Normal };
             database.transaction_at(durability, |connection| {
                 write_objects(connection, cas, clock.now_ms(), None)?;
+                write_trees(database, cas, &found)?;
                 write_stats(connection, &found, &[])?;
                 found.left_out.write(connection, version)
             })?;
-            self.cas.recorded();
+            self.cas.recorded(&found.nodes);
         }
         let prepared = unchanged(&self.tip);
         Ok(Prepared { skipped: found.skipped, unstable: found.unstable, scanned: found.scanned, ..prepared })
@@ -225,14 +230,7 @@ impl Chronicle {
             .collect();
         self.database.transaction(|connection| {
             write_objects(connection, cas, at, None)?;
-            trees.missing(
-                found.root,
-                |hash| rows::tree::has(connection, hash),
-                |hash| match found.nodes.get(&hash) {
-                    Some(node) => rows::tree::write(connection, hash, node),
-                    None => Err(ChronicleError::damaged(hash, "a tree is not stored")),
-                },
-            )?;
+            write_trees(&self.database, cas, &found)?;
             rows::version::insert(connection, &version)?;
             if !recovered {
                 for change in &changes {
@@ -243,9 +241,13 @@ impl Chronicle {
             meta::set_number(connection, meta::NEXT_VERSION, id + 1)?;
             write_stats(connection, &found, &gone)?;
             found.left_out.write(connection, id)?;
+            // Trees, changes and the stat cache can take more than content.
+            if self.store_bytes()?.saturating_add(cas.pending_bytes()) > self.limits.store_bytes {
+                return Err(ChronicleError::OverLimit { what: Limited::StoreBytes, limit: self.limits.store_bytes });
+            }
             failpoint::hit("snapshot.writing").map_err(|error| ChronicleError::file(self.place.metadata(), error))
         })?;
-        self.cas.recorded();
+        self.cas.recorded(&found.nodes);
         if !recovered {
             self.tip = Tip { version: id, root: found.root };
             self.prepared = true;
@@ -364,7 +366,7 @@ fn is_change(update: &StatUpdate) -> bool {
 /// Records what was appended to the segments, but nothing of a segment that is removed.
 pub(crate) fn write_objects(
     connection: &rusqlite::Connection,
-    cas: &crate::cas::Cas,
+    cas: &Cas,
     at: u64,
     removed: Option<u64>,
 ) -> Result<(), ChronicleError> {
@@ -380,6 +382,21 @@ pub(crate) fn write_objects(
         meta::set_number(connection, meta::LAST_SEGMENT, last)?;
     }
     Ok(())
+}
+
+/// Writes the nodes that are not stored, and those that are damaged.
+fn write_trees(database: &Database, cas: &Cas, found: &Found) -> Result<(), ChronicleError> {
+    let connection = database.connection();
+    let trees = Trees::with(database, &found.nodes);
+    let write = |hash| match found.nodes.get(&hash) {
+        Some(node) => rows::tree::write(connection, hash, node),
+        None => Err(ChronicleError::damaged(hash, "a tree is not stored")),
+    };
+    trees.missing(found.root, |hash| rows::tree::has(connection, hash), write)?;
+    let is_sound = |hash| Ok(matches!(rows::tree::find(connection, hash), Ok(Some(_))));
+    // What lies beneath a damaged one was never looked at.
+    let damaged = cas.damaged().iter().filter(|hash| found.nodes.contains_key(*hash));
+    damaged.copied().try_for_each(|hash| trees.missing(hash, is_sound, write))
 }
 
 fn write_stats(connection: &rusqlite::Connection, found: &Found, gone: &[&WorkPath]) -> Result<(), ChronicleError> {

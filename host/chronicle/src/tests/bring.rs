@@ -85,6 +85,23 @@ fn a_prepared_version_is_true_when_a_cut_names_it_and_recovered_when_not() {
 }
 
 #[test]
+fn what_a_cut_names_is_not_past_it() {
+    let mut bench = Bench::new();
+    bench.write("a", "1");
+    let prepared = bench.get().prepare(TURN).unwrap();
+    bench.name(&prepared);
+    let first = bench.named;
+    // A cut without a change; the chronicle was told of none, and opens at the second.
+    bench.name(&prepared);
+    bench.open();
+    // `messages.db` is brought back from a copy of before.
+    bench.named = first;
+    assert!(bench.open().past.is_empty());
+    assert_eq!(bench.get().version(prepared.version).unwrap().status, VersionStatus::Committed);
+    assert_eq!(bench.get().iterations(&path("a"), 0, 10).unwrap().len(), 1);
+}
+
+#[test]
 fn a_failed_turn_is_rolled_back_without_a_scan() {
     let mut bench = Bench::new();
     bench.write("a", "1");

@@ -191,20 +191,3 @@ fn a_workspace_that_is_too_large_is_no_version_and_goes_back() {
     assert!(bench.open().too_large_to_keep || bench.files() == before);
     bench.assert_at_head();
 }
-
-#[test]
-fn a_damaged_tree_does_not_keep_the_rest_from_being_collected() {
-    let mut bench = Bench::new();
-    bench.write("d/a", noise(1, 50_000));
-    let old = bench.cut();
-    bench.write("d/a", noise(2, 50_000));
-    bench.write("b", "x");
-    bench.cut();
-    let connection = bench.get().database.connection();
-    connection.execute("UPDATE tree SET data = x'01ff' WHERE hash = ?1", [old.root]).unwrap();
-    assert_eq!(bench.get().fsck().unwrap().faults_count, 1);
-    bench.get().collect(&Retention::default(), u64::MAX).unwrap();
-    assert_eq!(bench.get().fsck().unwrap().faults_count, 1);
-    bench.open();
-    bench.assert_at_head();
-}
