@@ -50,6 +50,8 @@ pub(crate) struct Cas {
     /// Bytes that all segments may grow to, and those that are recorded.
     store_bytes_max: u64,
     recorded_bytes: u64,
+    /// New content is counted, not stored.
+    measuring: bool,
 }
 
 impl std::fmt::Debug for Cas {
@@ -68,6 +70,7 @@ impl Cas {
             pending_bytes: 0,
             store_bytes_max,
             recorded_bytes,
+            measuring: false,
         }
     }
 
@@ -120,13 +123,23 @@ impl Cas {
         raw_len: u64,
         stored: &[u8],
     ) -> Result<(), ChronicleError> {
-        let place = self.packs.append(hash, kind, encoding, raw_len, stored)?;
+        let place = if self.measuring {
+            let len = u32::try_from(stored.len()).unwrap_or(u32::MAX);
+            Place { kind, encoding, raw_len, segment: 0, offset: 0, len }
+        } else {
+            self.packs.append(hash, kind, encoding, raw_len, stored)?
+        };
         self.pending.insert(hash, place);
         self.pending_bytes += place.taken();
-        if self.recorded_bytes.saturating_add(self.pending_bytes) > self.store_bytes_max {
+        if !self.measuring && self.recorded_bytes.saturating_add(self.pending_bytes) > self.store_bytes_max {
             return Err(ChronicleError::OverLimit { what: Limited::StoreBytes, limit: self.store_bytes_max });
         }
         Ok(())
+    }
+
+    /// From now on what is new is only counted, or stored again. What was counted must be forgotten.
+    pub(crate) fn measure(&mut self, on: bool) {
+        self.measuring = on;
     }
 
     /// Whether content need not be stored again.

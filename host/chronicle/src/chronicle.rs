@@ -15,6 +15,7 @@ use crate::cas::Cas;
 use crate::dirty::DirtySet;
 use crate::error::ChronicleError;
 use crate::failpoint;
+use crate::gc::Retention;
 use crate::hash::ContentHash;
 use crate::limits::Limits;
 use crate::pack::{Packs, id_of};
@@ -70,6 +71,8 @@ pub struct Surroundings {
     pub boot_id: String,
     /// How large it may be.
     pub limits: Limits,
+    /// Which versions are kept when the store has no room for a new one.
+    pub retention: Retention,
 }
 
 /// This run of the machine's kernel, as the kernel names it; empty where it cannot be known, which counts as a new one each time.
@@ -128,6 +131,7 @@ pub struct Chronicle {
     pub(crate) dirty: DirtySet,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) retention: Retention,
     /// The last version that a cut names.
     pub(crate) head: Tip,
     /// The last version: what `work/` was when it was looked at last.
@@ -154,7 +158,7 @@ impl Chronicle {
         dirty: DirtySet,
     ) -> Result<(Self, Opened), ChronicleError> {
         make_folders(&place)?;
-        let Surroundings { clock, boot_id, limits } = surroundings;
+        let Surroundings { clock, boot_id, limits, retention } = surroundings;
         let created = make_database(&place, &boot_id)?;
         let database = Database::open(&place.database(), Synchronous::Full)?;
         let connection = database.connection();
@@ -179,6 +183,7 @@ impl Chronicle {
             dirty,
             clock,
             limits,
+            retention,
             head,
             tip: head,
             prepared: false,

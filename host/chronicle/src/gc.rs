@@ -1,8 +1,8 @@
 //! Collection: what no kept version needs goes, and the store stays within its bytes.
 //!
 //! Nothing is counted while versions are made; what is needed is found by walking the kept versions. A segment of which less than half is
-//! needed is written anew, one at a time, so that a collection needs at most one segment beside. Its file goes when no row names it
-//! any more. Must never drop the head, what is prepared, what is leased, or what the stat cache vouches for.
+//! needed is written anew, and more of them before a version has to go for want of room; one at a time, so that a collection needs at most
+//! one segment beside. Its file goes when no row names it any more. Must never drop the head, what is prepared, what is leased, or what the stat cache vouches for.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -92,21 +92,16 @@ impl Chronicle {
         let mut done = Collected { bytes_before: self.store_bytes()?, ..Collected::default() };
         let now = self.clock.now_ms();
         let versions = self.all_versions()?;
-        let leased: HashSet<u64> =
-            self.database.transaction(|connection| rows::lease::current(connection, now))?.into_iter().collect();
-        let ends = [self.head.version, self.tip.version];
-        let is_pinned = move |version: &Version| {
-            ends.contains(&version.id) || version.status == VersionStatus::Prepared || leased.contains(&version.id)
-        };
+        let is_pinned = self.pinned(now)?;
         let mut kept: BTreeMap<u64, &Version> = kept(&versions, retention, now, &is_pinned);
         let dropped: Vec<&Version> = versions.iter().filter(|version| !kept.contains_key(&version.id)).collect();
         self.drop_versions(&dropped)?;
         done.versions += count(dropped.len());
-        let mut swept = self.sweep(&mut done)?;
-        // Half of what is left and may go, at a time: each round is a walk over what stays.
+        let mut swept = self.sweep(&mut done, bytes_wanted)?;
+        // An eighth of what is left and may go, at a time: each round is a walk over what stays.
         while swept && self.store_bytes()? > bytes_wanted {
             let loose: Vec<&Version> = kept.values().copied().filter(|version| !is_pinned(version)).collect();
-            let oldest = loose.len().div_ceil(2);
+            let oldest = loose.len().div_ceil(8);
             if oldest == 0 {
                 break;
             }
@@ -116,10 +111,36 @@ impl Chronicle {
                 kept.remove(&version.id);
             }
             done.versions += count(dropped.len());
-            swept = self.sweep(&mut done)?;
+            swept = self.sweep(&mut done, bytes_wanted)?;
         }
         done.bytes_after = self.store_bytes()?;
         Ok(done)
+    }
+
+    /// The versions that may not be dropped.
+    fn pinned(&self, now: u64) -> Result<impl Fn(&Version) -> bool + use<>, ChronicleError> {
+        let leased: HashSet<u64> =
+            self.database.transaction(|connection| rows::lease::current(connection, now))?.into_iter().collect();
+        let ends = [self.head.version, self.tip.version];
+        Ok(move |version: &Version| {
+            ends.contains(&version.id) || version.status == VersionStatus::Prepared || leased.contains(&version.id)
+        })
+    }
+
+    /// Bytes of the content that no collection may drop.
+    pub(crate) fn bytes_that_stay(&self) -> Result<u64, ChronicleError> {
+        let is_pinned = self.pinned(self.clock.now_ms())?;
+        let versions = self.all_versions()?;
+        let needed =
+            self.mark(versions.iter().filter(|version| is_pinned(version)).map(|version| version.root).collect())?;
+        let mut bytes = 0_u64;
+        rows::object::each(self.database.connection(), |hash, place| {
+            if needed.objects.contains(&hash) {
+                bytes = bytes.saturating_add(place.taken());
+            }
+            Ok(())
+        })?;
+        Ok(bytes)
     }
 
     fn all_versions(&self) -> Result<Vec<Version>, ChronicleError> {
@@ -152,10 +173,11 @@ impl Chronicle {
         self.hit("gc.dropped")
     }
 
-    /// Marks from all versions that are there, and removes the rest; false when damage hides what they need.
-    fn sweep(&mut self, done: &mut Collected) -> Result<bool, ChronicleError> {
+    /// Marks from all versions that are there, and removes the rest; false when damage hides what they need. Segments of which less
+    /// than half is needed are written anew, and as many others as make the store small enough, where that can be.
+    fn sweep(&mut self, done: &mut Collected, bytes_wanted: u64) -> Result<bool, ChronicleError> {
         self.forget_gone_folders()?;
-        let needed = self.mark()?;
+        let needed = self.mark(self.all_versions()?.iter().map(|version| version.root).collect())?;
         self.hit("gc.marked")?;
         if !needed.damaged.is_empty() {
             needed.damaged.into_iter().for_each(|hash| self.note_damaged(hash));
@@ -184,12 +206,20 @@ impl Chronicle {
         done.trees += count(trees.len());
         done.objects += count(objects.len());
         self.hit("gc.rows")?;
-        for segment in rows::segment::all(self.database.connection())? {
-            let live = live.get(&segment.id).copied().unwrap_or(0);
+        let live_of = |id: u64| live.get(&id).copied().unwrap_or(0);
+        let live_bytes: u64 = live.values().sum();
+        let mut segments = rows::segment::all(self.database.connection())?;
+        // Those with the most to gain first, in thousandths: not all may have to be written anew.
+        segments.sort_by_key(|segment| live_of(segment.id).saturating_mul(1000) / segment.len.max(1));
+        for segment in segments {
+            let live = live_of(segment.id);
             self.database.transaction_at(Synchronous::Normal, |connection| {
                 rows::segment::set_live(connection, segment.id, live)
             })?;
-            if live < segment.len.div_ceil(2) {
+            // No version has to go for what the segments have of others that are gone.
+            let enough = live_bytes.saturating_add(rows::bytes(self.database.connection())?) <= bytes_wanted;
+            let wanted = enough && live < segment.len && self.store_bytes()? > bytes_wanted;
+            if live < segment.len.div_ceil(2) || wanted {
                 done.segments += u64::from(self.rewrite(segment.id, segment.len)?);
             }
         }
@@ -206,7 +236,8 @@ impl Chronicle {
         })
     }
 
-    fn mark(&self) -> Result<Needed, ChronicleError> {
+    /// What these trees need, and those of the head and of the tip.
+    fn mark(&self, mut nodes: Vec<ContentHash>) -> Result<Needed, ChronicleError> {
         let trees = Trees::new(&self.database);
         let mut needed = Needed::default();
         // A row that vouches for a file spares the next snapshot to read it, so the store must have what it vouches for: also what a
@@ -214,7 +245,6 @@ impl Chronicle {
         rows::stat::each_content(self.database.connection(), |hash| {
             needed.objects.insert(hash);
         })?;
-        let mut nodes: Vec<ContentHash> = self.all_versions()?.iter().map(|version| version.root).collect();
         nodes.extend([self.head.root, self.tip.root]);
         while let Some(hash) = nodes.pop() {
             if hash == empty_root() || !needed.trees.insert(hash) {

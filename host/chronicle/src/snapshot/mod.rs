@@ -7,6 +7,7 @@ mod collect;
 mod content;
 mod left_out;
 mod look;
+mod room;
 
 use podium_sqlite::{Database, Synchronous};
 
@@ -18,7 +19,6 @@ use crate::chronicle::{Chronicle, Tip};
 use crate::dirty::Generation;
 use crate::error::{ChronicleError, Limited};
 use crate::failpoint;
-use crate::gc::Retention;
 use crate::hash::ContentHash;
 use crate::limits::Limits;
 use crate::node::{Kind, Skipped};
@@ -80,11 +80,12 @@ impl Chronicle {
             return Ok(unchanged(&self.tip));
         }
         let mut made = self.prepare_from(&request, &generation);
-        if let Err(ChronicleError::OverLimit { what: Limited::StoreBytes, limit }) = made {
-            // Older versions give way, and then it fits or does not.
+        if let Err(ChronicleError::OverLimit { what: Limited::StoreBytes, .. }) = made {
             self.forget_pending();
-            made =
-                self.collect(&Retention::default(), limit / 2).and_then(|_| self.prepare_from(&request, &generation));
+            made = self
+                .limits_of(&request)
+                .and_then(|limits| self.make_room(&generation, limits))
+                .and_then(|()| self.prepare_from(&request, &generation));
         }
         match made {
             Ok(prepared) => {
@@ -102,10 +103,13 @@ impl Chronicle {
         }
     }
 
+    /// What is kept only before something else takes its place is in nobody's way.
+    fn limits_of(&self, request: &SnapshotRequest) -> Result<Limits, ChronicleError> {
+        if request.kind == VersionKind::BeforeRestore { self.limits_beside_the_head() } else { Ok(self.limits) }
+    }
+
     fn prepare_from(&mut self, request: &SnapshotRequest, generation: &Generation) -> Result<Prepared, ChronicleError> {
-        // What is kept only before something else takes its place is in nobody's way.
-        let limits =
-            if request.kind == VersionKind::BeforeRestore { self.limits_beside_the_head()? } else { self.limits };
+        let limits = self.limits_of(request)?;
         let found = self.look(generation, limits)?;
         if found.root == self.tip.root {
             return self.note_unchanged(found);

@@ -19,7 +19,7 @@ use std::time::Duration;
 use podium_kit::Clock;
 
 use crate::{
-    Chronicle, ContentHash, DirtySet, Limits, Named, Opened, Place, Prepared, SnapshotRequest, Surroundings,
+    Chronicle, ContentHash, DirtySet, Limits, Named, Opened, Place, Prepared, Retention, SnapshotRequest, Surroundings,
     VersionKind, WorkPath,
 };
 
@@ -64,7 +64,12 @@ impl Bench {
     }
 
     pub(super) fn surroundings(&self) -> Surroundings {
-        Surroundings { clock: self.clock.clone(), boot_id: self.boot.clone(), limits: self.limits }
+        Surroundings {
+            clock: self.clock.clone(),
+            boot_id: self.boot.clone(),
+            limits: self.limits,
+            retention: Retention::default(),
+        }
     }
 
     pub(super) fn open(&mut self) -> Opened {

@@ -191,3 +191,61 @@ fn a_workspace_that_is_too_large_is_no_version_and_goes_back() {
     assert!(bench.open().too_large_to_keep || bench.files() == before);
     bench.assert_at_head();
 }
+
+/// Ten versions of one file, each of 100,000 bytes, in a store of two million.
+fn with_history() -> Bench {
+    let mut bench = Bench::new();
+    bench.limits = Limits { store_bytes: 2_000_000, workspace_bytes: 2_300_000, ..Limits::default() };
+    bench.open();
+    for round in 0..10 {
+        bench.write("a", noise(round, 100_000));
+        bench.cut();
+    }
+    bench
+}
+
+fn versions(bench: &mut Bench) -> usize {
+    bench.get().versions(0, 1000).unwrap().len()
+}
+
+#[test]
+fn a_turn_that_can_never_fit_takes_no_history_away() {
+    let mut bench = with_history();
+    // More than the store can have beside the head, which stays.
+    for n in 0..10 {
+        bench.write(&format!("b{n}"), noise(1000 + n, 195_000));
+    }
+    let refused = bench.get().prepare(TURN);
+    assert!(matches!(refused, Err(ChronicleError::OverLimit { what: Limited::StoreBytes, .. })), "{refused:?}");
+    assert_eq!(versions(&mut bench), 10);
+    // More than the workspace may have: that is what is told.
+    for n in 10..13 {
+        bench.write(&format!("b{n}"), noise(1000 + n, 195_000));
+    }
+    let refused = bench.get().prepare(TURN);
+    assert!(matches!(refused, Err(ChronicleError::OverLimit { what: Limited::WorkspaceBytes, .. })), "{refused:?}");
+    assert_eq!(versions(&mut bench), 10);
+    bench.get().roll_back().unwrap();
+    bench.assert_at_head();
+    assert!(bench.get().fsck().unwrap().faults.is_empty());
+}
+
+#[test]
+fn a_turn_takes_no_more_history_than_it_needs() {
+    let mut bench = with_history();
+    for n in 0..10 {
+        bench.write(&format!("b{n}"), noise(1000 + n, 100_000));
+    }
+    bench.cut();
+    assert!((6..=10).contains(&versions(&mut bench)), "{}", versions(&mut bench));
+    bench.assert_at_head();
+    // All of it, where that is what it needs: the head before, and this.
+    let mut bench = with_history();
+    for n in 0..17 {
+        bench.write(&format!("b{n}"), noise(1000 + n, 100_000));
+    }
+    bench.cut();
+    assert_eq!(versions(&mut bench), 2);
+    bench.assert_at_head();
+    assert!(bench.get().fsck().unwrap().faults.is_empty());
+}
