@@ -205,8 +205,7 @@ impl Chronicle {
         let unadopted = meta::number(connection, meta::UNADOPTED)? == Some(1) && named.root.is_none();
         let at_head = clean && meta::number(connection, meta::HEAD)? == Some(named.version);
         let has_links = meta::number(connection, meta::HARD_LINKS)? == Some(1);
-        let started = rows::op::started(connection)?;
-        let now = self.clock.now_ms();
+        let cut_short = !rows::op::started(connection)?.is_empty();
         opened.past = self.database.transaction_at(Synchronous::Normal, |connection| {
             if named.version > 0 {
                 rows::version::commit(connection, named.version, named.cut)?;
@@ -236,17 +235,12 @@ impl Chronicle {
         if opened.created && named.root.is_none() {
             return Ok(());
         }
-        if !(clean && same_boot && at_head && started.is_none()) {
+        if !(clean && same_boot && at_head && !cut_short) {
             let back = self.bring_back(&crate::dirty::Generation { scan: true, ..Default::default() })?;
             opened.scanned = true;
             opened.recovered = back.kept;
             opened.brought = back.brought;
             opened.too_large_to_keep = back.too_large_to_keep;
-            if let Some(started) = started {
-                self.database.transaction_at(Synchronous::Normal, |connection| {
-                    rows::op::end(connection, started.id, "redone", now)
-                })?;
-            }
         }
         Ok(())
     }

@@ -195,7 +195,7 @@ impl DirtySet {
     }
 
     /// Puts a generation back that no version has recorded.
-    pub(crate) fn put_back(&self, generation: Generation) {
+    pub(crate) fn put_back(&self, generation: &Generation) {
         let inner = &mut *self.inner();
         if generation.scan {
             inner.generation.scan_all();
@@ -388,7 +388,7 @@ mod tests {
         }
         let generation = dirty.take();
         assert!(generation.read_all && generation.scan && generation.mapped.is_empty());
-        dirty.put_back(generation);
+        dirty.put_back(&generation);
         assert!(dirty.take().read_all);
         assert!(!dirty.is_dirty());
     }
@@ -446,7 +446,7 @@ mod tests {
         let generation = dirty.take();
         assert!(generation.scan && generation.paths.is_empty());
         assert!(dirty.take().is_empty());
-        dirty.put_back(generation);
+        dirty.put_back(&generation);
         assert!(dirty.take().scan);
     }
 }

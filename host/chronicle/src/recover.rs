@@ -17,6 +17,9 @@ use crate::tree::{Totals, empty_root};
 use crate::trees::{Difference, Trees};
 use crate::version::VersionKind;
 
+/// What a restore of the last cut's content is called among the `op` rows.
+const RECOVER: &str = "recover";
+
 /// Most entries that may differ.
 const DIFFERENT_MAX: usize = 2_100_000;
 
@@ -43,7 +46,7 @@ impl Chronicle {
         let back = self.bring_back(&generation);
         if back.is_err() {
             self.unsettled = true;
-            self.dirty.put_back(generation);
+            self.dirty.put_back(&generation);
             self.dirty.scan_needed();
             self.forget_pending();
         }
@@ -64,16 +67,20 @@ impl Chronicle {
         };
         back.past = self.database.transaction_at(Synchronous::Normal, rows::version::recover_prepared)?;
         let from = found.root;
+        let cut_short = rows::op::started(self.database.connection())?;
+        // On the way back already: what there was then is kept, and what is there now is only part of the way.
+        let begun = cut_short.iter().find(|op| op.kind == RECOVER && op.to_root == self.head.root);
+        let kept = begun.map_or(from, |begun| begun.from_root);
         let differences =
             Trees::with(&self.database, &found.nodes).diff(&WorkPath::root(), from, self.head.root, DIFFERENT_MAX)?;
-        let known = if from == self.head.root {
+        let known = if kept == self.head.root {
             None
         } else {
-            rows::version::recovered_with(self.database.connection(), from)?
+            rows::version::recovered_with(self.database.connection(), kept)?
         };
         self.tip = self.head;
         self.prepared = false;
-        if known.is_none() && differences.iter().any(says_something) {
+        if known.is_none() && begun.is_none() && differences.iter().any(says_something) {
             self.cas.packs.sync()?;
             let request = SnapshotRequest { kind: VersionKind::Recovered, cut: None, turn: None, scan: true };
             match self.write_version(&request, found) {
@@ -89,9 +96,13 @@ impl Chronicle {
             self.note_unchanged(found)?;
         }
         self.hit("recover.kept")?;
-        let brought = self.bring("recover", from, self.head.root, &differences)?;
+        let brought = self.bring(RECOVER, from, self.head.root, &differences)?;
         let replaced = back.brought.replaced_skipped + brought.replaced_skipped;
         back.brought = Brought { replaced_skipped: replaced, ..brought };
+        if !cut_short.is_empty() {
+            let now = self.clock.now_ms();
+            self.database.transaction_at(Synchronous::Normal, |connection| rows::op::end_started(connection, now))?;
+        }
         self.unsettled = false;
         Ok(back)
     }

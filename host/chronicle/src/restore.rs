@@ -126,7 +126,7 @@ impl Chronicle {
             for path in &skipped_gone {
                 rows::skipped::end(connection, path, version)?;
             }
-            rows::op::end(connection, op, "done", now)?;
+            rows::op::end(connection, op, now)?;
             rows::op::prune(connection, OPS_KEPT)
         })?;
         self.unsettled = false;

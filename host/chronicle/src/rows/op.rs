@@ -1,6 +1,6 @@
 //! Rows of `op`: restores, begun and ended, so that one that was cut short is known.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::error::ChronicleError;
 use crate::hash::ContentHash;
@@ -8,7 +8,8 @@ use crate::hash::ContentHash;
 /// A restore that did not end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Started {
-    pub(crate) id: u64,
+    pub(crate) kind: String,
+    pub(crate) from_root: ContentHash,
     pub(crate) to_root: ContentHash,
 }
 
@@ -25,17 +26,25 @@ pub(crate) fn start(
     Ok(u64::try_from(connection.last_insert_rowid()).unwrap_or(0))
 }
 
-/// Ends one: `done`, or `redone` by a recovery.
-pub(crate) fn end(connection: &Connection, id: u64, state: &str, at: u64) -> Result<(), ChronicleError> {
-    connection.prepare_cached("UPDATE op SET state = ?2, ended = ?3 WHERE id = ?1")?.execute(params![id, state, at])?;
+/// Ends one that is done.
+pub(crate) fn end(connection: &Connection, id: u64, at: u64) -> Result<(), ChronicleError> {
+    connection.prepare_cached("UPDATE op SET state = 'done', ended = ?2 WHERE id = ?1")?.execute(params![id, at])?;
     Ok(())
 }
 
-/// The last one that did not end.
-pub(crate) fn started(connection: &Connection) -> Result<Option<Started>, ChronicleError> {
+/// Ends all that were cut short: going back did them over, or undid them.
+pub(crate) fn end_started(connection: &Connection, at: u64) -> Result<(), ChronicleError> {
+    connection.prepare_cached("UPDATE op SET state = 'redone', ended = ?1 WHERE state = 'started'")?.execute([at])?;
+    Ok(())
+}
+
+/// Those that did not end, oldest first.
+pub(crate) fn started(connection: &Connection) -> Result<Vec<Started>, ChronicleError> {
     let mut select =
-        connection.prepare_cached("SELECT id, to_root FROM op WHERE state = 'started' ORDER BY id DESC LIMIT 1")?;
-    Ok(select.query_row([], |row| Ok(Started { id: row.get(0)?, to_root: row.get(1)? })).optional()?)
+        connection.prepare_cached("SELECT kind, from_root, to_root FROM op WHERE state = 'started' ORDER BY id")?;
+    let read =
+        select.query_map([], |row| Ok(Started { kind: row.get(0)?, from_root: row.get(1)?, to_root: row.get(2)? }))?;
+    Ok(read.collect::<Result<_, _>>()?)
 }
 
 /// Removes all but the newest `keep` that ended.

@@ -123,14 +123,14 @@ impl<'a> Look<'a> {
     }
 
     /// Leaves something out. Several entries of one folder may be told as that folder, and are one then.
-    fn skip(&mut self, path: WorkPath, reason: SkipReason, meta: Option<&Meta>) -> Result<(), ChronicleError> {
+    fn skip(&mut self, path: &WorkPath, reason: SkipReason, meta: Option<&Meta>) -> Result<(), ChronicleError> {
         let (size, disk, mtime) = meta.map_or((0, 0, FileTime::default()), |meta| (meta.size, meta.disk, meta.mtime));
         let skipped = Skipped { path: path.clone(), reason, size, disk, mtime };
         match self.skipped.insert(path.clone(), skipped) {
-            None => self.count(&path, disk),
+            None => self.count(path, disk),
             Some(before) => {
-                self.seen.take_back(&path, before.disk);
-                self.count(&path, disk)
+                self.seen.take_back(path, before.disk);
+                self.count(path, disk)
             }
         }
     }
@@ -162,12 +162,12 @@ impl<'a> Look<'a> {
             Ok(Kind::Folder) => return Ok(Seen::Folder(*meta)),
             Ok(kind) => kind,
             Err(reason) => {
-                self.skip(path.clone(), reason, Some(meta))?;
+                self.skip(path, reason, Some(meta))?;
                 return Ok(Seen::Nothing);
             }
         };
         if kind == Kind::File && meta.size > FILE_BYTES_MAX {
-            self.skip(path.clone(), SkipReason::TooBig, Some(meta))?;
+            self.skip(path, SkipReason::TooBig, Some(meta))?;
             return Ok(Seen::Nothing);
         }
         if meta.nlink > 1 && kind == Kind::File {
@@ -209,7 +209,7 @@ impl<'a> Look<'a> {
             }
             Content::Gone => Ok(Seen::Nothing),
             Content::Skipped(reason, meta) => {
-                self.skip(path.clone(), reason, Some(&meta))?;
+                self.skip(path, reason, Some(&meta))?;
                 Ok(Seen::Nothing)
             }
         }
@@ -228,7 +228,7 @@ impl<'a> Look<'a> {
                 let above = frame.path.clone();
                 match path {
                     Ok(path) => frames.extend(self.list(path, name, meta.mode)?),
-                    Err(error) => self.skip(above, too(error), Some(&meta))?,
+                    Err(error) => self.skip(&above, too(error), Some(&meta))?,
                 }
                 continue;
             }
@@ -244,8 +244,8 @@ impl<'a> Look<'a> {
     }
 
     /// Leaves out a folder that was met as one already.
-    fn leave_out_folder(&mut self, path: WorkPath, reason: SkipReason) -> Result<(), ChronicleError> {
-        self.seen.take_back(&path, 0);
+    fn leave_out_folder(&mut self, path: &WorkPath, reason: SkipReason) -> Result<(), ChronicleError> {
+        self.seen.take_back(path, 0);
         self.skip(path, reason, None)
     }
 
@@ -259,11 +259,11 @@ impl<'a> Look<'a> {
             Err(error) if beneath::is_gone(error) => return Ok(None),
             // Another user's.
             Err(Errno::ACCESS | Errno::PERM) => {
-                self.leave_out_folder(path, SkipReason::Unreadable)?;
+                self.leave_out_folder(&path, SkipReason::Unreadable)?;
                 return Ok(None);
             }
             Err(Errno::XDEV) => {
-                self.leave_out_folder(path, SkipReason::OtherFileSystem)?;
+                self.leave_out_folder(&path, SkipReason::OtherFileSystem)?;
                 return Ok(None);
             }
             Err(error) => return Err(ChronicleError::work(&path, error)),
@@ -297,7 +297,7 @@ impl<'a> Look<'a> {
             let path = match frame.path.join(&name) {
                 Ok(path) => path,
                 Err(error) => {
-                    self.skip(frame.path.clone(), too(error), Some(&meta))?;
+                    self.skip(&frame.path, too(error), Some(&meta))?;
                     continue;
                 }
             };

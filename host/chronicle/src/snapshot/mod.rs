@@ -93,7 +93,7 @@ impl Chronicle {
                 Ok(prepared)
             }
             Err(error) => {
-                self.dirty.put_back(generation);
+                self.dirty.put_back(&generation);
                 self.forget_pending();
                 if let ChronicleError::Damaged { hash, .. } = error {
                     self.note_damaged(hash);
