@@ -1,0 +1,100 @@
+//! Every limit of a workspace, with its reason.
+//!
+//! Must never be raised by what a guest or a stored row says.
+
+/// A larger file is `skipped`: it would take a turn's whole time to hash, and is data of another kind than an agent's work.
+pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Folders within each other. Deeper ones are `skipped`; a tree's walk back up is as deep as this.
+pub const DEPTH_MAX: usize = 256;
+
+/// Bytes of a path: what one system call takes. Longer ones are `skipped`.
+pub const PATH_BYTES_MAX: usize = 4095;
+
+/// Bytes of one name, as every file system here has it.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of a symbolic link's target: what the system makes.
+pub const LINK_BYTES_MAX: usize = 4096;
+
+/// Dirty paths of one generation; a scan is cheaper beyond.
+pub const DIRTY_PATHS_MAX: usize = 100_000;
+
+/// Bytes of the dirty paths of one generation: paths may be long, and an agent's part of the host's memory is small.
+pub const DIRTY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of the names of open writers, and of hard links.
+pub const FOLLOWED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Open writers and hard links that are followed by number; beyond, every snapshot scans.
+pub const FOLLOWED_INODES_MAX: usize = 100_000;
+
+/// A segment is sealed at this length: what a collection rewrites at once, and so the most it needs beside.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A file up to this is one object; a larger one is a list of chunks.
+pub const WHOLE_BYTES: usize = 256 * 1024;
+
+/// Smallest chunk of a large file but its last.
+pub const CHUNK_MIN: usize = 16 * 1024;
+
+/// What chunks are on average.
+pub const CHUNK_AVERAGE: usize = 64 * 1024;
+
+/// Largest chunk.
+pub const CHUNK_MAX: usize = 256 * 1024;
+
+/// Bytes of one stored object: a blob, a chunk, or the list of the chunks of the largest file.
+pub const OBJECT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Entries of one folder: as many as the largest workspace has, so that the list of its parts stays a node.
+pub const FOLDER_ENTRIES_MAX: usize = 1 << 20;
+
+/// Bytes of one node of a folder's tree, as it is stored.
+pub const TREE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How often a file that changes while it is read is read again before it is stored as it came and called unstable.
+pub const READ_TRIES: u32 = 3;
+
+/// Bytes that wait for one write to a segment.
+pub const PACK_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Segments whose files stay open for reading: descriptors are the host's, not an agent's.
+pub const OPEN_SEGMENTS_MAX: usize = 4;
+
+/// Rows of one answer of the history; more are asked for with `after`.
+pub const HISTORY_ROWS_MAX: usize = 1000;
+
+/// Bytes of a file that is shown as a text difference; larger ones are only said to differ.
+pub const TEXT_DIFF_BYTES_MAX: usize = 1024 * 1024;
+
+/// Time that one text difference may take before it is made coarser.
+pub const TEXT_DIFF_MS: u64 = 500;
+
+/// Rounds of removing what stands in the way, each of which another process may undo.
+pub const PLACE_TRIES: u32 = 16;
+
+/// How large a workspace and its history may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all files of the workspace together, holes counted; of what versions leave out, what it takes of the disk.
+    pub workspace_bytes: u64,
+    /// Files, folders, links and skipped entries of the workspace.
+    pub workspace_entries: u64,
+    /// Bytes of all their paths: lists of them are held in memory, and a path may have four thousand.
+    pub workspace_path_bytes: u64,
+    /// Bytes of the history: its segments and the rows of its database.
+    pub store_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // DESIGN §4; the history is allowed twice the workspace.
+        Self {
+            workspace_bytes: 1 << 30,
+            workspace_entries: 200_000,
+            workspace_path_bytes: 64 << 20,
+            store_bytes: 2 << 30,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Rows of `change`: the iterations of every path.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::error::ChronicleError;
+use crate::node::Kind;
+use crate::path::WorkPath;
+use crate::version::{Iteration, Op, Version};
+
+const SELECT: &str = "SELECT n, idx, version, path, op, kind, old, new, old_mode, new_mode, size, at FROM change";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Iteration> {
+    let (op, kind): (String, String) = (row.get(4)?, row.get(5)?);
+    let unknown = |index: usize| rusqlite::Error::InvalidColumnType(index, "word".into(), rusqlite::types::Type::Text);
+    Ok(Iteration {
+        n: row.get(0)?,
+        index: row.get(1)?,
+        version: row.get(2)?,
+        path: row.get(3)?,
+        op: Op::from_word(&op).ok_or_else(|| unknown(4))?,
+        kind: Kind::from_word(&kind).ok_or_else(|| unknown(5))?,
+        old: row.get(6)?,
+        new: row.get(7)?,
+        old_mode: row.get(8)?,
+        new_mode: row.get(9)?,
+        size: row.get(10)?,
+        at: row.get(11)?,
+    })
+}
+
+/// The last number that a path's changes have.
+pub(crate) fn last_index(connection: &Connection, path: &WorkPath) -> Result<u64, ChronicleError> {
+    let mut select = connection.prepare_cached("SELECT ifnull(max(idx), 0) FROM change WHERE path = ?1")?;
+    Ok(select.query_row([path], |row| row.get(0))?)
+}
+
+pub(crate) fn insert(connection: &Connection, change: &Iteration) -> Result<(), ChronicleError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO change(n, idx, version, path, op, kind, old, new, old_mode, new_mode, size, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?
+        .execute(params![
+            change.n,
+            change.index,
+            change.version,
+            change.path,
+            change.op.as_str(),
+            change.kind.as_str(),
+            change.old,
+            change.new,
+            change.old_mode,
+            change.new_mode,
+            change.size,
+            change.at
+        ])?;
+    Ok(())
+}
+
+/// A path's iterations with an index above `after`, oldest first.
+pub(crate) fn of_path(
+    connection: &Connection,
+    path: &WorkPath,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Iteration>, ChronicleError> {
+    let mut select =
+        connection.prepare_cached(&format!("{SELECT} WHERE path = ?1 AND idx > ?2 ORDER BY idx LIMIT ?3"))?;
+    Ok(select.query_map(params![path, after, limit], read)?.collect::<Result<_, _>>()?)
+}
+
+/// All iterations with a number above `after`, oldest first.
+pub(crate) fn list(connection: &Connection, after: u64, limit: usize) -> Result<Vec<Iteration>, ChronicleError> {
+    let mut select = connection.prepare_cached(&format!("{SELECT} WHERE n > ?1 ORDER BY n LIMIT ?2"))?;
+    Ok(select.query_map(params![after, limit], read)?.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn find(connection: &Connection, n: u64) -> Result<Option<Iteration>, ChronicleError> {
+    let mut select = connection.prepare_cached(&format!("{SELECT} WHERE n = ?1"))?;
+    Ok(select.query_row([n], read).optional()?)
+}
+
+/// Removes what only a version that is dropped needs: changes that a later one of the same path follows. What stays says of every
+/// path when it last changed.
+pub(crate) fn drop_version(connection: &Connection, version: &Version) -> Result<(), ChronicleError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM change WHERE n BETWEEN ?1 AND ?2 AND EXISTS(
+                 SELECT 1 FROM change AS later WHERE later.path = change.path AND later.idx > change.idx)",
+        )?
+        .execute(params![version.first_n, version.last_n])?;
+    Ok(())
+}
+
+/// Removes deletions that came with dropped versions, of paths of which nothing older is told: while something is, a path would
+/// seem to be there, and for ever.
+pub(crate) fn drop_gone(connection: &Connection) -> Result<(), ChronicleError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM change WHERE op = 'D' AND version NOT IN (SELECT id FROM version) AND NOT EXISTS(
+                 SELECT 1 FROM change AS before WHERE before.path = change.path AND before.idx < change.idx)",
+        )?
+        .execute([])?;
+    Ok(())
+}
