@@ -132,8 +132,8 @@ impl DirtySet {
         let inner = &mut *self.inner();
         inner.generation.add(old.clone(), Scope::Entry);
         inner.generation.add(new.clone(), Scope::Entry);
-        inner.learn((dev, ino), new, 0);
-        inner.learn((dev, ino), old, 0);
+        inner.learn((dev, ino), new);
+        inner.learn((dev, ino), old);
     }
 
     /// A file was renamed; what is open under the old name is dirty under the new one.
@@ -186,7 +186,7 @@ impl DirtySet {
 
     /// A snapshot saw this name of a file with several.
     pub(crate) fn learn_name(&self, inode: Inode, path: &WorkPath) {
-        self.inner().learn(inode, path, 0);
+        self.inner().learn(inode, path);
     }
 
     /// A scan saw every file: the names that are known are all, for the numbers of names that `counts` gives. Files that
@@ -244,14 +244,16 @@ impl Inner {
         }
     }
 
-    fn learn(&mut self, inode: Inode, path: &WorkPath, complete_at: u64) {
+    fn learn(&mut self, inode: Inode, path: &WorkPath) {
         if self.linked.len() >= FOLLOWED_INODES_MAX && !self.linked.contains_key(&inode) {
             self.overflown = true;
             return;
         }
         let linked = self.linked.entry(inode).or_default();
-        linked.names.insert(path.clone());
-        linked.complete_at = complete_at;
+        // A new name is one more than a scan counted; one that is seen again changes nothing.
+        if linked.names.insert(path.clone()) {
+            linked.complete_at = 0;
+        }
     }
 
     fn rename(&mut self, from: &WorkPath, to: &WorkPath, scope: Scope) {
@@ -330,6 +332,19 @@ mod tests {
         assert_eq!(dirty.names_of((1, 2), 3).unwrap().len(), 2);
         dirty.learned_all(&HashMap::new());
         assert_eq!(dirty.names_of((1, 2), 2), None);
+    }
+
+    #[test]
+    fn a_name_outside_is_known_to_be_there_after_a_scan() {
+        let dirty = DirtySet::new();
+        dirty.learn_name((1, 2), &path("a"));
+        assert_eq!(dirty.names_of((1, 2), 2), None);
+        dirty.learned_all(&HashMap::from([((1, 2), 2)]));
+        // Seen again by the next snapshot.
+        dirty.learn_name((1, 2), &path("a"));
+        assert_eq!(dirty.names_of((1, 2), 2).unwrap().len(), 1);
+        dirty.learn_name((1, 2), &path("b"));
+        assert_eq!(dirty.names_of((1, 2), 3), None);
     }
 
     #[test]
