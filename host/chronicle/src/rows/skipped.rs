@@ -1,6 +1,6 @@
 //! Rows of `skipped`: what versions leave out, from one version until another.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::ChronicleError;
 use crate::node::{FileTime, SkipReason, Skipped};
@@ -31,6 +31,36 @@ pub(crate) fn now(connection: &Connection) -> Result<Vec<Skipped>, ChronicleErro
         "SELECT path, reason, size, mtime_s, mtime_ns FROM skipped WHERE until IS NULL ORDER BY path",
     )?;
     Ok(select.query_map([], read)?.collect::<Result<_, _>>()?)
+}
+
+/// Whether anything is left out now.
+pub(crate) fn any(connection: &Connection) -> Result<bool, ChronicleError> {
+    Ok(connection.prepare_cached("SELECT 1 FROM skipped WHERE until IS NULL LIMIT 1")?.exists([])?)
+}
+
+/// What is left out now at this path.
+pub(crate) fn find(connection: &Connection, path: &WorkPath) -> Result<Option<Skipped>, ChronicleError> {
+    let mut select = connection.prepare_cached(
+        "SELECT path, reason, size, mtime_s, mtime_ns FROM skipped WHERE path = ?1 AND until IS NULL",
+    )?;
+    Ok(select.query_row([path], read).optional()?)
+}
+
+/// What is left out now at this path and beneath.
+pub(crate) fn within(connection: &Connection, path: &WorkPath) -> Result<Vec<Skipped>, ChronicleError> {
+    if path.is_root() {
+        return now(connection);
+    }
+    // A slash is followed by '0': between them are the paths beneath.
+    let [mut from, mut to] = [path.as_bytes().to_vec(), path.as_bytes().to_vec()];
+    from.push(b'/');
+    to.push(b'/' + 1);
+    let mut select = connection.prepare_cached(
+        "SELECT path, reason, size, mtime_s, mtime_ns FROM skipped WHERE path > ?1 AND path < ?2 AND until IS NULL",
+    )?;
+    let mut found = select.query_map([from, to], read)?.collect::<Result<Vec<_>, _>>()?;
+    found.extend(find(connection, path)?);
+    Ok(found)
 }
 
 pub(crate) fn write(connection: &Connection, skipped: &Skipped, since: u64) -> Result<(), ChronicleError> {

@@ -7,13 +7,15 @@ mod collect;
 mod content;
 mod look;
 
+use std::collections::{BTreeMap, HashMap};
+
 use podium_sqlite::{Database, Synchronous};
 
 use self::collect::{Collected, collect};
 use self::look::{Look, StatUpdate, check_totals};
 use crate::cas::Cas;
 use crate::chronicle::{Chronicle, Tip};
-use crate::dirty::Generation;
+use crate::dirty::{Generation, Scope};
 use crate::error::{ChronicleError, Limited};
 use crate::failpoint;
 use crate::gc::Retention;
@@ -49,12 +51,12 @@ pub struct SnapshotRequest {
 pub(crate) struct Found {
     pub(crate) root: ContentHash,
     pub(crate) nodes: crate::tree::Nodes,
-    stats: std::collections::HashMap<WorkPath, StatUpdate>,
+    stats: HashMap<WorkPath, StatUpdate>,
     skipped: Vec<Skipped>,
     unstable: Vec<WorkPath>,
     hard_links: Option<bool>,
     scanned: bool,
-    looked_at: Vec<WorkPath>,
+    looked_at: HashMap<WorkPath, Scope>,
 }
 
 impl Chronicle {
@@ -167,7 +169,7 @@ impl Chronicle {
         } else {
             Some(true)
         };
-        let looked_at = if scanned { Vec::new() } else { generation.paths.keys().cloned().collect() };
+        let looked_at = if scanned { HashMap::new() } else { generation.paths.clone() };
         Ok(Found { root, nodes, stats, skipped, unstable, hard_links, scanned, looked_at })
     }
 
@@ -190,7 +192,7 @@ impl Chronicle {
                 write_objects(connection, cas, clock.now_ms(), None)?;
                 write_trees(database, cas, &found)?;
                 write_stats(connection, &found, &[])?;
-                write_skipped(connection, &found, version)
+                write_skipped(connection, &found, &[], version)
             })?;
             self.cas.recorded(&found.nodes);
         }
@@ -254,7 +256,7 @@ impl Chronicle {
             }
             meta::set_number(connection, meta::NEXT_VERSION, id + 1)?;
             write_stats(connection, &found, &gone)?;
-            write_skipped(connection, &found, id)?;
+            write_skipped(connection, &found, &gone, id)?;
             // Trees, changes and the stat cache can take more than content.
             if self.store_bytes()?.saturating_add(cas.pending_bytes()) > self.limits.store_bytes {
                 return Err(ChronicleError::OverLimit { what: Limited::StoreBytes, limit: self.limits.store_bytes });
@@ -404,24 +406,45 @@ fn write_stats(connection: &rusqlite::Connection, found: &Found, gone: &[&WorkPa
     }
 }
 
-/// Keeps the list of what is left out: entries that were looked at and are not left out any more end with this version.
-fn write_skipped(connection: &rusqlite::Connection, found: &Found, version: u64) -> Result<(), ChronicleError> {
-    let before = rows::skipped::now(connection)?;
-    if before.is_empty() && found.skipped.is_empty() {
+/// Keeps the list of what is left out: entries that were looked at, or whose folder is gone, and that are not left out any more end
+/// with this version.
+fn write_skipped(
+    connection: &rusqlite::Connection,
+    found: &Found,
+    gone: &[&WorkPath],
+    version: u64,
+) -> Result<(), ChronicleError> {
+    if found.skipped.is_empty() && !rows::skipped::any(connection)? {
         return Ok(());
     }
     // Several entries below one folder may be told as that folder's.
-    let now: std::collections::BTreeMap<&WorkPath, &Skipped> =
-        found.skipped.iter().map(|skipped| (&skipped.path, skipped)).collect();
+    let now: BTreeMap<&WorkPath, &Skipped> = found.skipped.iter().map(|skipped| (&skipped.path, skipped)).collect();
+    let mut before = Vec::new();
+    if found.scanned {
+        before = rows::skipped::now(connection)?;
+    } else {
+        for (path, scope) in &found.looked_at {
+            match scope {
+                Scope::Entry => before.extend(rows::skipped::find(connection, path)?),
+                Scope::Beneath => before.extend(rows::skipped::within(connection, path)?),
+            }
+        }
+        // What is beneath a folder comes after it: the outermost stands for all.
+        let mut outermost: Option<&WorkPath> = None;
+        for &folder in gone {
+            if outermost.is_none_or(|above| !folder.is_within(above)) {
+                before.extend(rows::skipped::within(connection, folder)?);
+                outermost = Some(folder);
+            }
+        }
+    }
     for old in &before {
-        let looked_at = found.scanned || found.looked_at.iter().any(|path| old.path.is_within(path));
-        if looked_at && now.get(&old.path).is_none_or(|new| **new != *old) {
+        if now.get(&old.path).is_none_or(|new| **new != *old) {
             rows::skipped::end(connection, &old.path, version)?;
         }
     }
-    let known: std::collections::HashMap<&WorkPath, &Skipped> = before.iter().map(|old| (&old.path, old)).collect();
     for (path, new) in now {
-        if known.get(path).is_none_or(|old| **old != *new) {
+        if rows::skipped::find(connection, path)?.as_ref() != Some(new) {
             rows::skipped::end(connection, path, version)?;
             rows::skipped::write(connection, new, version)?;
         }
