@@ -42,9 +42,8 @@ pub(crate) fn end_started(connection: &Connection, at: u64) -> Result<(), Chroni
 pub(crate) fn started(connection: &Connection) -> Result<Vec<Started>, ChronicleError> {
     let mut select =
         connection.prepare_cached("SELECT kind, from_root, to_root FROM op WHERE state = 'started' ORDER BY id")?;
-    let read = select.query_map([], |row| {
-        Ok(Started { kind: row.get(0)?, from_root: row.get(1)?, to_root: row.get(2)? })
-    })?;
+    let read =
+        select.query_map([], |row| Ok(Started { kind: row.get(0)?, from_root: row.get(1)?, to_root: row.get(2)? }))?;
     Ok(read.collect::<Result<_, _>>()?)
 }
 
