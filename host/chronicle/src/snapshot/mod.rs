@@ -9,6 +9,7 @@ mod left_out;
 mod look;
 mod room;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use podium_sqlite::{Database, Synchronous};
@@ -22,7 +23,7 @@ use crate::dirty::Generation;
 use crate::error::{ChronicleError, Limited};
 use crate::failpoint;
 use crate::hash::ContentHash;
-use crate::limits::Limits;
+use crate::limits::{DIFFERENCES_MAX, Limits};
 use crate::node::{Kind, Skipped};
 use crate::path::WorkPath;
 use crate::rows;
@@ -32,9 +33,6 @@ use crate::version::{Iteration, Op, Prepared, Version, VersionKind, VersionStatu
 
 /// Two ticks of the slowest kernel clock: a file that was written within them may be written again with the same times.
 const SETTLED_NS: i64 = 20_000_000;
-
-/// Most changes of one version: every entry of the largest workspace, gone and come.
-const CHANGES_MAX: usize = 2_100_000;
 
 /// What a snapshot is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +52,7 @@ pub(crate) struct Found {
     pub(crate) root: ContentHash,
     pub(crate) nodes: crate::tree::Nodes,
     folders: Folders,
-    stats: std::collections::HashMap<WorkPath, StatUpdate>,
+    stats: HashMap<WorkPath, StatUpdate>,
     skipped: Vec<Skipped>,
     left_out: LeftOut,
     unstable: Vec<WorkPath>,
@@ -172,7 +170,7 @@ impl Chronicle {
         // The content may have been stored all the same, for a file that changed and changed back.
         self.cas.packs.sync()?;
         let database = &self.database;
-        let (cas, clock) = (&self.cas, &self.clock);
+        let cas = &self.cas;
         let worth = cas.pending_bytes() > 0
             || found.stats.values().any(is_change)
             || found.scanned
@@ -182,7 +180,7 @@ impl Chronicle {
             // Nothing that counts rests on these rows, so they need not be on the disk yet.
             let durability = if cas.pending_bytes() > 0 { Synchronous::Full } else { Synchronous::Normal };
             database.transaction_at(durability, |connection| {
-                write_objects(connection, cas, clock.now_ms(), None)?;
+                write_objects(connection, cas, None)?;
                 write_trees(database, cas, &found)?;
                 write_stats(connection, &found, &[])?;
                 found.left_out.write(connection, version)
@@ -204,7 +202,7 @@ impl Chronicle {
         // One view of the database for all questions, here too.
         let (version, changes) = self.database.transaction(|connection| {
             let trees = Trees::with_folders(&self.database, &found.nodes, Rc::clone(&found.folders));
-            let differences = trees.diff(&WorkPath::root(), self.tip.root, found.root, CHANGES_MAX)?;
+            let differences = trees.diff(&WorkPath::root(), self.tip.root, found.root, DIFFERENCES_MAX)?;
             let number = |key| Ok::<_, ChronicleError>(meta::number(connection, key)?.unwrap_or(1));
             let (id, first_n) = (number(meta::NEXT_VERSION)?, number(meta::NEXT_N)?);
             let mut changes = Vec::with_capacity(differences.len());
@@ -213,7 +211,7 @@ impl Chronicle {
                 changes.push(iteration(difference, n, index, id, at));
             }
             let version = self.version_of(request, &found, &changes, (id, first_n, at));
-            write_objects(connection, cas, at, None)?;
+            write_objects(connection, cas, None)?;
             write_trees(&self.database, cas, &found)?;
             rows::version::insert(connection, &version)?;
             if !recovered {
@@ -351,14 +349,7 @@ fn unchanged(tip: &Tip) -> Prepared {
 
 fn iteration(difference: Difference, n: u64, index: u64, version: u64, at: u64) -> Iteration {
     let Difference { path, old, new } = difference;
-    let op = match (&old, &new) {
-        (None, _) => Op::Added,
-        (_, None) => Op::Deleted,
-        (Some(old), Some(new)) if old.kind == new.kind && (old.hash == new.hash || old.kind == Kind::Folder) => {
-            Op::Touched
-        }
-        _ => Op::Modified,
-    };
+    let op = Op::between(old.as_ref(), new.as_ref());
     let kind = new.as_ref().or(old.as_ref()).map_or(Kind::File, |entry| entry.kind);
     let content = |entry: Option<&crate::tree::Entry>| entry.filter(|it| it.kind != Kind::Folder).map(|it| it.hash);
     Iteration {
@@ -388,7 +379,6 @@ fn is_change(update: &StatUpdate) -> bool {
 pub(crate) fn write_objects(
     connection: &rusqlite::Connection,
     cas: &Cas,
-    at: u64,
     removed: Option<u64>,
 ) -> Result<(), ChronicleError> {
     for (hash, place) in cas.pending() {
@@ -396,7 +386,7 @@ pub(crate) fn write_objects(
     }
     let mut last = 0;
     for segment in cas.packs.to_record().into_iter().filter(|segment| Some(segment.id) != removed) {
-        rows::segment::write(connection, &segment, at)?;
+        rows::segment::write(connection, &segment)?;
         last = last.max(segment.id);
     }
     if last > 0 {
