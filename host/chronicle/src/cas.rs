@@ -10,7 +10,7 @@ use podium_sqlite::Database;
 use crate::error::{ChronicleError, Limited};
 use crate::hash::ContentHash;
 use crate::limits::{FILE_BYTES_MAX, OBJECT_BYTES_MAX, WHOLE_BYTES};
-use crate::pack::{Encoding, ObjectKind, Packs, Place};
+use crate::pack::{Encoding, Location, ObjectKind, Packs};
 use crate::rows;
 use crate::tree::Nodes;
 
@@ -42,7 +42,7 @@ pub(crate) struct Cas {
     pub(crate) packs: Packs,
     /// Made at first use and kept: its tables are larger than most files.
     compressor: Option<zstd::bulk::Compressor<'static>>,
-    pending: HashMap<ContentHash, Place>,
+    pending: HashMap<ContentHash, Location>,
     /// Contents and trees that are known to be damaged: stored anew where a snapshot meets them.
     damaged: HashSet<ContentHash>,
     /// Bytes appended since the last recording.
@@ -125,7 +125,7 @@ impl Cas {
     ) -> Result<(), ChronicleError> {
         let place = if self.measuring {
             let len = u32::try_from(stored.len()).unwrap_or(u32::MAX);
-            Place { kind, encoding, raw_len, segment: 0, offset: 0, len }
+            Location { kind, encoding, raw_len, segment: 0, offset: 0, len }
         } else {
             self.packs.append(hash, kind, encoding, raw_len, stored)?
         };
@@ -150,14 +150,14 @@ impl Cas {
         Ok(self.find(database, hash)?.is_some())
     }
 
-    pub(crate) fn find(&self, database: &Database, hash: ContentHash) -> Result<Option<Place>, ChronicleError> {
+    pub(crate) fn find(&self, database: &Database, hash: ContentHash) -> Result<Option<Location>, ChronicleError> {
         match self.pending.get(&hash) {
             Some(place) => Ok(Some(*place)),
             None => rows::object::find(database.connection(), hash),
         }
     }
 
-    fn found(&self, database: &Database, hash: ContentHash) -> Result<Place, ChronicleError> {
+    fn found(&self, database: &Database, hash: ContentHash) -> Result<Location, ChronicleError> {
         self.find(database, hash)?.ok_or_else(|| ChronicleError::damaged(hash, "it is not stored"))
     }
 
@@ -170,7 +170,7 @@ impl Cas {
         self.read_blob(hash, &place)
     }
 
-    fn read_blob(&self, hash: ContentHash, place: &Place) -> Result<Vec<u8>, ChronicleError> {
+    fn read_blob(&self, hash: ContentHash, place: &Location) -> Result<Vec<u8>, ChronicleError> {
         let raw_len = usize::try_from(place.raw_len).unwrap_or(usize::MAX);
         if raw_len > WHOLE_BYTES {
             return Err(ChronicleError::damaged(hash, format!("it claims {raw_len} bytes")));
@@ -274,7 +274,7 @@ impl Cas {
     }
 
     /// What is to be recorded.
-    pub(crate) fn pending(&self) -> impl Iterator<Item = (ContentHash, Place)> + '_ {
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (ContentHash, Location)> + '_ {
         self.pending.iter().map(|(hash, place)| (*hash, *place))
     }
 

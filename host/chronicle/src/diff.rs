@@ -6,15 +6,12 @@ use std::time::Duration;
 use crate::chronicle::Chronicle;
 use crate::error::ChronicleError;
 use crate::hash::ContentHash;
-use crate::limits::{TEXT_DIFF_BYTES_MAX, TEXT_DIFF_MS};
+use crate::limits::{DIFFERENCES_MAX, TEXT_DIFF_BYTES_MAX, TEXT_DIFF_MS};
 use crate::node::Kind;
 use crate::path::WorkPath;
 use crate::tree::Entry;
 use crate::trees::{Difference, Trees};
 use crate::version::Op;
-
-/// Most entries of one answer.
-const DIFFERENCES_MAX: usize = 2_100_000;
 
 /// A path that differs between two versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,17 +110,9 @@ fn with_renames(differences: &[Difference]) -> Vec<FileChange> {
         }
         let source = sources.get(&index).map(|source| &differences[*source]);
         let old = source.map_or(&difference.old, |source| &source.old).clone();
-        let op = match (&old, &difference.new) {
-            (None, _) => Op::Added,
-            (_, None) => Op::Deleted,
-            (Some(old), Some(new)) if old.kind == new.kind && (old.hash == new.hash || old.kind == Kind::Folder) => {
-                Op::Touched
-            }
-            _ => Op::Modified,
-        };
         changes.push(FileChange {
             path: difference.path.clone(),
-            op,
+            op: Op::between(old.as_ref(), difference.new.as_ref()),
             renamed_from: source.map(|source| source.path.clone()),
             old,
             new: difference.new.clone(),

@@ -426,11 +426,12 @@ mod tests {
     }
 
     #[test]
-    fn names_that_a_scan_found_stay_complete() {
+    fn a_name_outside_is_known_to_be_there_after_a_scan() {
         let dirty = DirtySet::new();
         dirty.learn_name((1, 2), &path("a"));
-        // Its other name is in no workspace.
+        assert_eq!(dirty.names_of((1, 2), 2), None);
         dirty.learned_all(&HashMap::from([((1, 2), 2)]));
+        // Seen again by the next snapshot.
         dirty.learn_name((1, 2), &path("a"));
         assert_eq!(dirty.names_of((1, 2), 2).unwrap().len(), 1);
         dirty.learn_name((1, 2), &path("b"));

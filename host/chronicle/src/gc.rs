@@ -305,7 +305,7 @@ impl Chronicle {
             }
         }
         let written = self.cas.packs.sync().and_then(|()| self.hit("gc.copied")).and_then(|()| {
-            let (cas, now) = (&self.cas, self.clock.now_ms());
+            let cas = &self.cas;
             self.database.transaction(|connection| {
                 for (hash, place) in &moved {
                     rows::object::write(connection, *hash, place)?;
@@ -313,7 +313,7 @@ impl Chronicle {
                 if !lost {
                     rows::segment::remove(connection, segment)?;
                 }
-                write_objects(connection, cas, now, (!lost).then_some(segment))
+                write_objects(connection, cas, (!lost).then_some(segment))
             })
         });
         if let Err(error) = written {

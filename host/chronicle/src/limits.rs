@@ -47,6 +47,9 @@ pub const CHUNK_MAX: usize = 256 * 1024;
 /// Bytes of one stored object: a blob, a chunk, or the list of the chunks of the largest file.
 pub const OBJECT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Entries in which two versions may differ: all of the largest workspace, gone and come.
+pub const DIFFERENCES_MAX: usize = 2 * FOLDER_ENTRIES_MAX;
+
 /// Entries of one folder: as many as the largest workspace has, so that the list of its parts stays a node.
 pub const FOLDER_ENTRIES_MAX: usize = 1 << 20;
 

@@ -100,11 +100,19 @@ impl Meta {
         }
     }
 
-    /// True when nothing about the content can have changed between the two.
-    pub(crate) fn same_content(&self, other: &Self) -> bool {
-        (self.ino, self.size, self.mtime, self.ctime, self.mode)
-            == (other.ino, other.size, other.mtime, other.ctime, other.mode)
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { ino: self.ino, size: self.size, mtime: self.mtime, ctime: self.ctime, mode: self.mode }
     }
+}
+
+/// What cannot stay the same when a file's content changes, where the system's times are sure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) ino: u64,
+    pub(crate) size: u64,
+    pub(crate) mtime: FileTime,
+    pub(crate) ctime: FileTime,
+    pub(crate) mode: u16,
 }
 
 /// Why an entry is left out of versions.

@@ -65,7 +65,7 @@ impl Encoding {
 
 /// Where an object is, and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) kind: ObjectKind,
     pub(crate) encoding: Encoding,
     /// Bytes of the content.
@@ -77,7 +77,7 @@ pub(crate) struct Place {
     pub(crate) len: u32,
 }
 
-impl Place {
+impl Location {
     /// Bytes that it takes of its segment.
     pub(crate) fn taken(&self) -> u64 {
         HEADER_BYTES + u64::from(self.len)
@@ -158,7 +158,7 @@ impl Packs {
         encoding: Encoding,
         raw_len: u64,
         stored: &[u8],
-    ) -> Result<Place, ChronicleError> {
+    ) -> Result<Location, ChronicleError> {
         let len = u32::try_from(stored.len()).map_err(|_| ChronicleError::Refused("an object is too long"))?;
         if self.writing.as_ref().is_some_and(|writing| writing.len >= SEGMENT_BYTES) {
             self.seal()?;
@@ -167,7 +167,7 @@ impl Packs {
             Some(writing) => writing,
             None => self.begin()?,
         };
-        let place = Place { kind, encoding, raw_len, segment: writing.id, offset: writing.len, len };
+        let place = Location { kind, encoding, raw_len, segment: writing.id, offset: writing.len, len };
         let buffer = &mut writing.buffer;
         buffer.extend_from_slice(&MAGIC);
         buffer.extend_from_slice(&[kind.number(), encoding.number(), 0, 0]);
@@ -287,7 +287,7 @@ impl Packs {
     }
 
     /// The stored bytes of an object, whether they are on the disk yet or not.
-    pub(crate) fn read(&self, hash: ContentHash, place: &Place, limit: usize) -> Result<Vec<u8>, ChronicleError> {
+    pub(crate) fn read(&self, hash: ContentHash, place: &Location, limit: usize) -> Result<Vec<u8>, ChronicleError> {
         let len = usize::try_from(place.len).unwrap_or(usize::MAX);
         if len > limit {
             return Err(ChronicleError::damaged(hash, format!("it claims {len} stored bytes")));

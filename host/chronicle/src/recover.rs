@@ -7,7 +7,7 @@ use podium_sqlite::Synchronous;
 use crate::chronicle::Chronicle;
 use crate::dirty::Generation;
 use crate::error::ChronicleError;
-use crate::limits::Limits;
+use crate::limits::{DIFFERENCES_MAX, Limits};
 use crate::node::Kind;
 use crate::path::WorkPath;
 use crate::restore::Brought;
@@ -19,9 +19,6 @@ use crate::version::VersionKind;
 
 /// What a restore of the last cut's content is called among the `op` rows.
 const RECOVER: &str = "recover";
-
-/// Most entries that may differ.
-const DIFFERENT_MAX: usize = 2_100_000;
 
 /// What bringing the workspace back came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,7 +69,7 @@ impl Chronicle {
         let begun = cut_short.iter().find(|op| op.kind == RECOVER && op.to_root == self.head.root);
         let kept = begun.map_or(from, |begun| begun.from_root);
         let differences =
-            Trees::with(&self.database, &found.nodes).diff(&WorkPath::root(), from, self.head.root, DIFFERENT_MAX)?;
+            Trees::with(&self.database, &found.nodes).diff(&WorkPath::root(), from, self.head.root, DIFFERENCES_MAX)?;
         let known = if kept == self.head.root {
             None
         } else {

@@ -16,7 +16,7 @@ use crate::beneath::{self, Beneath};
 use crate::chronicle::Chronicle;
 use crate::error::ChronicleError;
 use crate::hash::ContentHash;
-use crate::limits::PLACE_TRIES;
+use crate::limits::{DIFFERENCES_MAX, PLACE_TRIES};
 use crate::node::{Kind, Meta};
 use crate::path::WorkPath;
 use crate::rights::{Rights, mode_of};
@@ -29,9 +29,6 @@ use crate::version::{Prepared, VersionKind};
 
 /// Restores that are remembered after they ended.
 const OPS_KEPT: u64 = 100;
-
-/// Most entries that one restore changes.
-const RESTORED_MAX: usize = 2_100_000;
 
 /// What a restore did to the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,7 +81,7 @@ impl Chronicle {
         let differences = {
             let trees = Trees::new(&self.database);
             match paths {
-                None => trees.diff(&WorkPath::root(), self.tip.root, target, RESTORED_MAX)?,
+                None => trees.diff(&WorkPath::root(), self.tip.root, target, DIFFERENCES_MAX)?,
                 Some(paths) => differences_at(&trees, self.tip.root, target, paths)?,
             }
         };
@@ -247,7 +244,7 @@ fn differences_at(
     let mut found = std::collections::BTreeMap::new();
     for path in paths {
         if path.is_root() {
-            return trees.diff(path, from, to, RESTORED_MAX);
+            return trees.diff(path, from, to, DIFFERENCES_MAX);
         }
         let (old, new) = (trees.find(from, path)?, trees.find(to, path)?);
         if old.is_none() && new.is_none() {
@@ -260,7 +257,7 @@ fn differences_at(
             let folder = entry.as_ref().filter(|entry| entry.kind == Kind::Folder);
             folder.map_or_else(crate::tree::empty_root, |entry| entry.hash)
         };
-        for difference in trees.diff(path, tree(&old), tree(&new), RESTORED_MAX)? {
+        for difference in trees.diff(path, tree(&old), tree(&new), DIFFERENCES_MAX)? {
             found.insert(difference.path.clone(), difference);
         }
         found.insert(path.clone(), Difference { path: path.clone(), old, new });

@@ -13,8 +13,7 @@ pub(crate) const SCHEMA_VERSION: i64 = 1;
 /// changes. `skipped` rows say from which version on and until which one an entry was left out.
 const SCHEMA: &str = "
 CREATE TABLE meta(k TEXT PRIMARY KEY, v ANY NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE segment(id INTEGER PRIMARY KEY, len INT NOT NULL, live INT NOT NULL, sealed INT NOT NULL,
-    uploaded_len INT NOT NULL, created_at INT NOT NULL) STRICT;
+CREATE TABLE segment(id INTEGER PRIMARY KEY, len INT NOT NULL, live INT NOT NULL, sealed INT NOT NULL) STRICT;
 CREATE TABLE object(hash BLOB PRIMARY KEY, kind INT NOT NULL, raw_len INT NOT NULL, seg INT NOT NULL, off INT NOT NULL,
     len INT NOT NULL, enc INT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE tree(hash BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT;

@@ -48,7 +48,7 @@ const LEAF_ENTRIES_MAX: usize = 1024;
 /// Kind, length and name, mode, size, a folder's other two numbers or a time, hash.
 const ENTRY_BYTES_MAX: usize = 2 + NAME_BYTES_MAX + 2 + 10 + 20 + 32;
 
-// Whatever the names are, what is written can be read.
+// Whatever the names are, what is written can be read: with the byte that says what it is.
 const _: () = assert!(LEAF_ENTRIES_MAX * ENTRY_BYTES_MAX < TREE_BYTES_MAX);
 const _: () = assert!(FOLDER_ENTRIES_MAX.div_ceil(LEAF_ENTRIES_MIN) * 32 < TREE_BYTES_MAX);
 

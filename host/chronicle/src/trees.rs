@@ -23,8 +23,11 @@ const CACHED_FOLDERS: usize = 256;
 pub(crate) struct Trees<'a> {
     database: &'a Database,
     nodes: Option<&'a Nodes>,
-    cache: RefCell<HashMap<ContentHash, Rc<Vec<Entry>>>>,
+    cache: Folders,
 }
+
+/// Folders that were read, by the name of their tree; clones are the same ones.
+pub(crate) type Folders = Rc<RefCell<HashMap<ContentHash, Rc<Vec<Entry>>>>>;
 
 /// A path with what stands there in two trees; at least one of them has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +39,35 @@ pub(crate) struct Difference {
 
 impl<'a> Trees<'a> {
     pub(crate) fn new(database: &'a Database) -> Self {
-        Self { database, nodes: None, cache: RefCell::default() }
+        Self { database, nodes: None, cache: Folders::default() }
     }
 
     /// With nodes that are not stored yet.
     pub(crate) fn with(database: &'a Database, nodes: &'a Nodes) -> Self {
-        Self { database, nodes: Some(nodes), cache: RefCell::default() }
+        Self::with_folders(database, nodes, Folders::default())
+    }
+
+    /// With folders that were read before, too: one snapshot asks for the same ones again and again.
+    pub(crate) fn with_folders(database: &'a Database, nodes: &'a Nodes, cache: Folders) -> Self {
+        Self { database, nodes: Some(nodes), cache }
+    }
+
+    /// The folders that were read so far.
+    pub(crate) fn folders(&self) -> Folders {
+        Rc::clone(&self.cache)
+    }
+
+    /// Keeps a folder that was just made.
+    pub(crate) fn remember(&self, hash: ContentHash, entries: Vec<Entry>) {
+        self.keep(hash, &Rc::new(entries));
+    }
+
+    fn keep(&self, hash: ContentHash, entries: &Rc<Vec<Entry>>) {
+        let mut cache = self.cache.borrow_mut();
+        if cache.len() >= CACHED_FOLDERS {
+            cache.clear();
+        }
+        cache.insert(hash, Rc::clone(entries));
     }
 
     fn node(&self, hash: ContentHash) -> Result<Node, ChronicleError> {
@@ -78,11 +104,7 @@ impl<'a> Trees<'a> {
             }
         };
         let entries = Rc::new(entries);
-        let mut cache = self.cache.borrow_mut();
-        if cache.len() >= CACHED_FOLDERS {
-            cache.clear();
-        }
-        cache.insert(hash, Rc::clone(&entries));
+        self.keep(hash, &entries);
         Ok(entries)
     }
 

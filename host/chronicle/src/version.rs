@@ -3,6 +3,7 @@
 use crate::hash::ContentHash;
 use crate::node::{Kind, Skipped};
 use crate::path::WorkPath;
+use crate::tree::Entry;
 
 /// Why a version was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,6 +118,18 @@ pub enum Op {
 }
 
 impl Op {
+    /// What makes the one of the other.
+    pub(crate) fn between(old: Option<&Entry>, new: Option<&Entry>) -> Self {
+        match (old, new) {
+            (None, _) => Self::Added,
+            (_, None) => Self::Deleted,
+            (Some(old), Some(new)) if old.kind == new.kind && (old.hash == new.hash || old.kind == Kind::Folder) => {
+                Self::Touched
+            }
+            _ => Self::Modified,
+        }
+    }
+
     /// Its letter in the database.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! Rows of `meta`: single values.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use crate::error::ChronicleError;
 
@@ -23,22 +24,28 @@ pub(crate) const HEAD: &str = "head";
 /// The last boot's id; text.
 pub(crate) const BOOT: &str = "boot";
 
-pub(crate) fn number(connection: &Connection, key: &str) -> Result<Option<u64>, ChronicleError> {
+fn get<T: FromSql>(connection: &Connection, key: &str) -> Result<Option<T>, ChronicleError> {
     let mut select = connection.prepare_cached("SELECT v FROM meta WHERE k = ?1")?;
     Ok(select.query_row([key], |row| row.get(0)).optional()?)
+}
+
+fn set(connection: &Connection, key: &str, value: impl ToSql) -> Result<(), ChronicleError> {
+    connection.prepare_cached("INSERT OR REPLACE INTO meta(k, v) VALUES (?1, ?2)")?.execute(params![key, value])?;
+    Ok(())
+}
+
+pub(crate) fn number(connection: &Connection, key: &str) -> Result<Option<u64>, ChronicleError> {
+    get(connection, key)
 }
 
 pub(crate) fn set_number(connection: &Connection, key: &str, value: u64) -> Result<(), ChronicleError> {
-    connection.prepare_cached("INSERT OR REPLACE INTO meta(k, v) VALUES (?1, ?2)")?.execute(params![key, value])?;
-    Ok(())
+    set(connection, key, value)
 }
 
 pub(crate) fn text(connection: &Connection, key: &str) -> Result<Option<String>, ChronicleError> {
-    let mut select = connection.prepare_cached("SELECT v FROM meta WHERE k = ?1")?;
-    Ok(select.query_row([key], |row| row.get(0)).optional()?)
+    get(connection, key)
 }
 
 pub(crate) fn set_text(connection: &Connection, key: &str, value: &str) -> Result<(), ChronicleError> {
-    connection.prepare_cached("INSERT OR REPLACE INTO meta(k, v) VALUES (?1, ?2)")?.execute(params![key, value])?;
-    Ok(())
+    set(connection, key, value)
 }

@@ -23,13 +23,13 @@ pub(crate) fn writable(connection: &Connection) -> Result<Option<Segment>, Chron
 }
 
 /// Records a segment's length; what was added counts as live until a collection looks.
-pub(crate) fn write(connection: &Connection, segment: &Segment, at: u64) -> Result<(), ChronicleError> {
+pub(crate) fn write(connection: &Connection, segment: &Segment) -> Result<(), ChronicleError> {
     connection
         .prepare_cached(
-            "INSERT INTO segment(id, len, live, sealed, uploaded_len, created_at) VALUES (?1, ?2, ?2, ?3, 0, ?4)
+            "INSERT INTO segment(id, len, live, sealed) VALUES (?1, ?2, ?2, ?3)
              ON CONFLICT(id) DO UPDATE SET live = live + excluded.len - len, len = excluded.len, sealed = excluded.sealed",
         )?
-        .execute(params![segment.id, segment.len, segment.sealed, at])?;
+        .execute(params![segment.id, segment.len, segment.sealed])?;
     Ok(())
 }
 

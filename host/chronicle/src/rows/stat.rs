@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::ChronicleError;
 use crate::hash::ContentHash;
-use crate::node::{FileTime, Meta};
+use crate::node::{FileTime, Meta, Stamp};
 use crate::path::WorkPath;
 
 /// Files of one part, about: a row of some eight kilobytes.
@@ -20,23 +20,18 @@ const PARTS_MAX: usize = 1024;
 /// What the system said of a file, and the content that it had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StatRow {
-    ino: u64,
-    size: u64,
-    mtime: FileTime,
-    ctime: FileTime,
-    mode: u16,
+    stamp: Stamp,
     pub(crate) hash: ContentHash,
 }
 
 impl StatRow {
     pub(crate) fn new(meta: &Meta, hash: ContentHash) -> Self {
-        Self { ino: meta.ino, size: meta.size, mtime: meta.mtime, ctime: meta.ctime, mode: meta.mode, hash }
+        Self { stamp: meta.stamp(), hash }
     }
 
     /// True when a file of which the system says this now has that content still.
     pub(crate) fn vouches_for(&self, meta: &Meta) -> bool {
-        (self.ino, self.size, self.mtime, self.ctime, self.mode)
-            == (meta.ino, meta.size, meta.mtime, meta.ctime, meta.mode)
+        self.stamp == meta.stamp()
     }
 }
 
@@ -57,17 +52,17 @@ fn parts_for(files: usize) -> usize {
 
 fn encode<'a>(parts: usize, rows: impl Iterator<Item = (&'a [u8], &'a StatRow)>) -> Vec<u8> {
     let mut data = u16::try_from(parts).unwrap_or(1).to_le_bytes().to_vec();
-    for (name, row) in rows {
+    for (name, StatRow { stamp, hash }) in rows {
         data.push(u8::try_from(name.len()).unwrap_or(0));
         data.extend_from_slice(name);
-        data.extend_from_slice(&row.ino.to_le_bytes());
-        data.extend_from_slice(&row.size.to_le_bytes());
-        for time in [row.mtime, row.ctime] {
+        data.extend_from_slice(&stamp.ino.to_le_bytes());
+        data.extend_from_slice(&stamp.size.to_le_bytes());
+        for time in [stamp.mtime, stamp.ctime] {
             data.extend_from_slice(&time.seconds.to_le_bytes());
             data.extend_from_slice(&time.nanoseconds.to_le_bytes());
         }
-        data.extend_from_slice(&row.mode.to_le_bytes());
-        data.extend_from_slice(row.hash.as_bytes());
+        data.extend_from_slice(&stamp.mode.to_le_bytes());
+        data.extend_from_slice(hash.as_bytes());
     }
     data
 }
@@ -91,7 +86,7 @@ fn decode(data: &[u8], rows: &mut FolderStats) -> usize {
         let (mtime, ctime) = (time()?, time()?);
         let mode = u16::from_le_bytes(take(rest)?);
         let hash = ContentHash::from_bytes(take(rest)?);
-        Some((name.into(), StatRow { ino, size, mtime, ctime, mode, hash }))
+        Some((name.into(), StatRow { stamp: Stamp { ino, size, mtime, ctime, mode }, hash }))
     }
     let Some((parts, mut rest)) = data.split_first_chunk::<2>() else { return 1 };
     while let Some((name, row)) = row(&mut rest) {
@@ -237,7 +232,8 @@ mod tests {
 
     fn row(ino: u64) -> StatRow {
         let time = FileTime { seconds: 1, nanoseconds: 2 };
-        StatRow { ino, size: 3, mtime: time, ctime: time, mode: 0o644, hash: ContentHash::of(&ino.to_le_bytes()) }
+        let stamp = Stamp { ino, size: 3, mtime: time, ctime: time, mode: 0o644 };
+        StatRow { stamp, hash: ContentHash::of(&ino.to_le_bytes()) }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Patch {
 
 struct Collector<'l, 'a> {
     look: &'l mut Look<'a>,
-    trees: Trees<'a>,
+    trees: &'l Trees<'a>,
     base: ContentHash,
     patch: Patch,
     todo: BTreeMap<WorkPath, Scope>,
@@ -65,8 +65,11 @@ struct Collector<'l, 'a> {
 }
 
 /// Looks at the paths of the generation and gives the tree that `base` becomes.
-pub(super) fn collect(look: &mut Look<'_>, base: ContentHash) -> Result<Collected, ChronicleError> {
-    let trees = Trees::new(look.database);
+pub(super) fn collect<'a>(
+    look: &mut Look<'a>,
+    trees: &Trees<'a>,
+    base: ContentHash,
+) -> Result<Collected, ChronicleError> {
     let todo = look.generation.paths.iter().map(|(path, scope)| (path.clone(), *scope)).collect();
     let mut collector = Collector {
         look,
@@ -89,8 +92,8 @@ pub(super) fn collect(look: &mut Look<'_>, base: ContentHash) -> Result<Collecte
             return Ok(Collected::ScanNeeded);
         }
     }
-    let Collector { look, trees, patch, done, .. } = collector;
-    let (root, _) = apply(&trees, &mut look.nodes, base, patch)?;
+    let Collector { look, patch, done, .. } = collector;
+    let (root, _) = apply(trees, &mut look.nodes, base, patch)?;
     Ok(Collected::Root(root, LookedAt::Some(done)))
 }
 
@@ -257,5 +260,7 @@ fn apply(
     if entries.is_empty() {
         return Ok((empty_root(), Totals::default()));
     }
-    Ok((write_folder(&entries, nodes)?, Totals::of(&entries)))
+    let (hash, totals) = (write_folder(&entries, nodes)?, Totals::of(&entries));
+    trees.remember(hash, entries);
+    Ok((hash, totals))
 }

@@ -86,7 +86,7 @@ pub(super) fn store_file(
             Err(ReadError::Store(error)) => return Err(error),
         };
         let after = beneath::meta_of(file.as_fd()).map_err(failed)?;
-        let stable = before.same_content(&after) && size == after.size;
+        let stable = before.stamp() == after.stamp() && size == after.size;
         if stable || tries >= READ_TRIES {
             return Ok(Content::Stored { hash, size, meta: after, stable });
         }

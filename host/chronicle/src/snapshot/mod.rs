@@ -9,6 +9,9 @@ mod left_out;
 mod look;
 mod room;
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use podium_sqlite::{Database, Synchronous};
 
 use self::collect::{Collected, collect};
@@ -20,19 +23,16 @@ use crate::dirty::Generation;
 use crate::error::{ChronicleError, Limited};
 use crate::failpoint;
 use crate::hash::ContentHash;
-use crate::limits::Limits;
+use crate::limits::{DIFFERENCES_MAX, Limits};
 use crate::node::{Kind, Skipped};
 use crate::path::WorkPath;
 use crate::rows;
 use crate::rows::meta;
-use crate::trees::{Difference, Trees};
+use crate::trees::{Difference, Folders, Trees};
 use crate::version::{Iteration, Op, Prepared, Version, VersionKind, VersionStatus};
 
 /// Two ticks of the slowest kernel clock: a file that was written within them may be written again with the same times.
 const SETTLED_NS: i64 = 20_000_000;
-
-/// Most changes of one version: every entry of the largest workspace, gone and come.
-const CHANGES_MAX: usize = 2_100_000;
 
 /// What a snapshot is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub struct SnapshotRequest {
 pub(crate) struct Found {
     pub(crate) root: ContentHash,
     pub(crate) nodes: crate::tree::Nodes,
-    stats: std::collections::HashMap<WorkPath, StatUpdate>,
+    folders: Folders,
+    stats: HashMap<WorkPath, StatUpdate>,
     skipped: Vec<Skipped>,
     left_out: LeftOut,
     unstable: Vec<WorkPath>,
@@ -140,13 +141,15 @@ impl Chronicle {
         };
         let mut look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, limits, generation);
         look.settled_before_ns = settled;
-        let root = root_of(&mut look, self.tip.root);
+        let trees = Trees::new(&self.database);
+        let root = root_of(&mut look, &trees, self.tip.root);
         let given_back = look.give_back();
         let (root, looked_at) = root?;
         given_back?;
         let Look { nodes, stats, skipped, unstable, several_names, scanning: scanned, .. } = look;
         let left_out = LeftOut::find(self.database.connection(), &looked_at, &skipped)?;
-        let totals = Trees::with(&self.database, &nodes).totals(root)?;
+        let folders = trees.folders();
+        let totals = Trees::with_folders(&self.database, &nodes, Rc::clone(&folders)).totals(root)?;
         check_totals(totals.and(left_out.totals), &limits)?;
         failpoint::hit("snapshot.looked").map_err(|error| ChronicleError::work(&WorkPath::root(), error))?;
         let hard_links = if scanned {
@@ -158,7 +161,7 @@ impl Chronicle {
             Some(true)
         };
         let skipped = skipped.into_values().collect();
-        Ok(Found { root, nodes, stats, skipped, left_out, unstable, hard_links, scanned })
+        Ok(Found { root, nodes, folders, stats, skipped, left_out, unstable, hard_links, scanned })
     }
 
     /// No version comes of it, but what was learned is kept.
@@ -167,7 +170,7 @@ impl Chronicle {
         // The content may have been stored all the same, for a file that changed and changed back.
         self.cas.packs.sync()?;
         let database = &self.database;
-        let (cas, clock) = (&self.cas, &self.clock);
+        let cas = &self.cas;
         let worth = cas.pending_bytes() > 0
             || found.stats.values().any(is_change)
             || found.scanned
@@ -177,7 +180,7 @@ impl Chronicle {
             // Nothing that counts rests on these rows, so they need not be on the disk yet.
             let durability = if cas.pending_bytes() > 0 { Synchronous::Full } else { Synchronous::Normal };
             database.transaction_at(durability, |connection| {
-                write_objects(connection, cas, clock.now_ms(), None)?;
+                write_objects(connection, cas, None)?;
                 write_trees(database, cas, &found)?;
                 write_stats(connection, &found, &[])?;
                 found.left_out.write(connection, version)
@@ -193,64 +196,41 @@ impl Chronicle {
         request: &SnapshotRequest,
         found: Found,
     ) -> Result<Prepared, ChronicleError> {
-        let trees = Trees::with(&self.database, &found.nodes);
-        let differences = trees.diff(&WorkPath::root(), self.tip.root, found.root, CHANGES_MAX)?;
-        let connection = self.database.connection();
-        let number = |key| Ok::<_, ChronicleError>(meta::number(connection, key)?.unwrap_or(1));
-        let (id, first_n) = (number(meta::NEXT_VERSION)?, number(meta::NEXT_N)?);
-        let at = self.clock.now_ms();
-        let mut changes = Vec::with_capacity(differences.len());
-        for (n, difference) in (first_n..).zip(differences) {
-            let index = rows::change::last_index(connection, &difference.path)? + 1;
-            changes.push(iteration(difference, n, index, id, at));
-        }
         let recovered = request.kind == VersionKind::Recovered;
-        let count = |wanted: &[Op]| {
-            u64::try_from(changes.iter().filter(|change| wanted.contains(&change.op)).count()).unwrap_or(u64::MAX)
-        };
-        let last_n = first_n + u64::try_from(changes.len()).unwrap_or(0);
-        let version = Version {
-            id,
-            cut: request.cut,
-            parent: self.tip.version,
-            root: found.root,
-            kind: request.kind,
-            status: if recovered { VersionStatus::Recovered } else { VersionStatus::Prepared },
-            turn: request.turn,
-            at,
-            first_n: if recovered { 1 } else { first_n },
-            last_n: if recovered { 0 } else { last_n - 1 },
-            added: count(&[Op::Added]),
-            modified: count(&[Op::Modified, Op::Touched]),
-            deleted: count(&[Op::Deleted]),
-            new_bytes: self.cas.pending_bytes(),
-            unstable: u64::try_from(found.unstable.len()).unwrap_or(u64::MAX),
-        };
+        let at = self.clock.now_ms();
         let cas = &self.cas;
-        let gone: Vec<&WorkPath> = changes
-            .iter()
-            .filter(|change| change.op == Op::Deleted && change.kind == Kind::Folder)
-            .map(|change| &change.path)
-            .collect();
-        self.database.transaction(|connection| {
-            write_objects(connection, cas, at, None)?;
+        // One view of the database for all questions, here too.
+        let (version, changes) = self.database.transaction(|connection| {
+            let trees = Trees::with_folders(&self.database, &found.nodes, Rc::clone(&found.folders));
+            let differences = trees.diff(&WorkPath::root(), self.tip.root, found.root, DIFFERENCES_MAX)?;
+            let number = |key| Ok::<_, ChronicleError>(meta::number(connection, key)?.unwrap_or(1));
+            let (id, first_n) = (number(meta::NEXT_VERSION)?, number(meta::NEXT_N)?);
+            let mut changes = Vec::with_capacity(differences.len());
+            for (n, difference) in (first_n..).zip(differences) {
+                let index = rows::change::last_index(connection, &difference.path)? + 1;
+                changes.push(iteration(difference, n, index, id, at));
+            }
+            let version = self.version_of(request, &found, &changes, (id, first_n, at));
+            write_objects(connection, cas, None)?;
             write_trees(&self.database, cas, &found)?;
             rows::version::insert(connection, &version)?;
             if !recovered {
                 for change in &changes {
                     rows::change::insert(connection, change)?;
                 }
-                meta::set_number(connection, meta::NEXT_N, last_n)?;
+                meta::set_number(connection, meta::NEXT_N, version.last_n + 1)?;
             }
             meta::set_number(connection, meta::NEXT_VERSION, id + 1)?;
-            write_stats(connection, &found, &gone)?;
+            write_stats(connection, &found, &changes)?;
             found.left_out.write(connection, id)?;
             // Trees, changes and the stat cache can take more than content.
             if self.store_bytes()?.saturating_add(cas.pending_bytes()) > self.limits.store_bytes {
                 return Err(ChronicleError::OverLimit { what: Limited::StoreBytes, limit: self.limits.store_bytes });
             }
-            failpoint::hit("snapshot.writing").map_err(|error| ChronicleError::file(self.place.metadata(), error))
+            failpoint::hit("snapshot.writing").map_err(|error| ChronicleError::file(self.place.metadata(), error))?;
+            Ok((version, changes))
         })?;
+        let id = version.id;
         self.cas.recorded(&found.nodes);
         if !recovered {
             self.tip = Tip { version: id, root: found.root };
@@ -269,6 +249,37 @@ impl Chronicle {
             new_bytes: version.new_bytes,
             scanned: found.scanned,
         })
+    }
+
+    fn version_of(
+        &self,
+        request: &SnapshotRequest,
+        found: &Found,
+        changes: &[Iteration],
+        (id, first_n, at): (u64, u64, u64),
+    ) -> Version {
+        let recovered = request.kind == VersionKind::Recovered;
+        let count = |wanted: &[Op]| {
+            u64::try_from(changes.iter().filter(|change| wanted.contains(&change.op)).count()).unwrap_or(u64::MAX)
+        };
+        let last_n = first_n + u64::try_from(changes.len()).unwrap_or(0) - 1;
+        Version {
+            id,
+            cut: request.cut,
+            parent: self.tip.version,
+            root: found.root,
+            kind: request.kind,
+            status: if recovered { VersionStatus::Recovered } else { VersionStatus::Prepared },
+            turn: request.turn,
+            at,
+            first_n: if recovered { 1 } else { first_n },
+            last_n: if recovered { 0 } else { last_n },
+            added: count(&[Op::Added]),
+            modified: count(&[Op::Modified, Op::Touched]),
+            deleted: count(&[Op::Deleted]),
+            new_bytes: self.cas.pending_bytes(),
+            unstable: u64::try_from(found.unstable.len()).unwrap_or(u64::MAX),
+        }
     }
 
     /// A cut names `version` now, and so it and what was prepared before it are true, even where this fails: then the next step
@@ -304,9 +315,13 @@ impl Chronicle {
 }
 
 /// The tree of what the workspace holds now, and what was looked at for it; `base` is what it held before.
-fn root_of(look: &mut Look<'_>, base: ContentHash) -> Result<(ContentHash, LookedAt), ChronicleError> {
+fn root_of<'a>(
+    look: &mut Look<'a>,
+    trees: &Trees<'a>,
+    base: ContentHash,
+) -> Result<(ContentHash, LookedAt), ChronicleError> {
     if !look.scanning {
-        match collect(look, base)? {
+        match collect(look, trees, base)? {
             Collected::Root(root, looked_at) => return Ok((root, looked_at)),
             Collected::ScanNeeded => look.start_over()?,
         }
@@ -334,14 +349,7 @@ fn unchanged(tip: &Tip) -> Prepared {
 
 fn iteration(difference: Difference, n: u64, index: u64, version: u64, at: u64) -> Iteration {
     let Difference { path, old, new } = difference;
-    let op = match (&old, &new) {
-        (None, _) => Op::Added,
-        (_, None) => Op::Deleted,
-        (Some(old), Some(new)) if old.kind == new.kind && (old.hash == new.hash || old.kind == Kind::Folder) => {
-            Op::Touched
-        }
-        _ => Op::Modified,
-    };
+    let op = Op::between(old.as_ref(), new.as_ref());
     let kind = new.as_ref().or(old.as_ref()).map_or(Kind::File, |entry| entry.kind);
     let content = |entry: Option<&crate::tree::Entry>| entry.filter(|it| it.kind != Kind::Folder).map(|it| it.hash);
     Iteration {
@@ -371,7 +379,6 @@ fn is_change(update: &StatUpdate) -> bool {
 pub(crate) fn write_objects(
     connection: &rusqlite::Connection,
     cas: &Cas,
-    at: u64,
     removed: Option<u64>,
 ) -> Result<(), ChronicleError> {
     for (hash, place) in cas.pending() {
@@ -379,7 +386,7 @@ pub(crate) fn write_objects(
     }
     let mut last = 0;
     for segment in cas.packs.to_record().into_iter().filter(|segment| Some(segment.id) != removed) {
-        rows::segment::write(connection, &segment, at)?;
+        rows::segment::write(connection, &segment)?;
         last = last.max(segment.id);
     }
     if last > 0 {
@@ -403,9 +410,9 @@ fn write_trees(database: &Database, cas: &Cas, found: &Found) -> Result<(), Chro
     damaged.copied().try_for_each(|hash| trees.missing(hash, is_sound, write))
 }
 
-fn write_stats(connection: &rusqlite::Connection, found: &Found, gone: &[&WorkPath]) -> Result<(), ChronicleError> {
-    for path in gone {
-        rows::stat::remove(connection, path)?;
+fn write_stats(connection: &rusqlite::Connection, found: &Found, changes: &[Iteration]) -> Result<(), ChronicleError> {
+    for gone in changes.iter().filter(|change| change.op == Op::Deleted && change.kind == Kind::Folder) {
+        rows::stat::remove(connection, &gone.path)?;
     }
     for (path, update) in &found.stats {
         match update {

@@ -3,11 +3,11 @@
 use crate::chronicle::Chronicle;
 use crate::dirty::Generation;
 use crate::error::{ChronicleError, Limited};
-use crate::limits::Limits;
+use crate::limits::{DIFFERENCES_MAX, Limits};
 use crate::path::WorkPath;
 use crate::trees::Trees;
 
-use super::{CHANGES_MAX, Found};
+use super::Found;
 
 /// About the bytes that a change's row and its entries in indexes take beside its path, which is in two of them.
 const CHANGE_BYTES: u64 = 256;
@@ -43,7 +43,7 @@ impl Chronicle {
             &WorkPath::root(),
             self.tip.root,
             found.root,
-            CHANGES_MAX,
+            DIFFERENCES_MAX,
         )?;
         let bytes = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
         let changes: u64 = differences.iter().map(|it| CHANGE_BYTES + 2 * bytes(it.path.as_bytes().len())).sum();

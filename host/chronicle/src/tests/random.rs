@@ -29,6 +29,8 @@ enum Step {
     PowerCut,
     RollBack,
     Restore(u8),
+    /// With a collection before a version is made of it.
+    CollectedRestore(u8),
     KilledRestore(u8, u8),
     RestorePath(u8, u8),
     Collect(u8),
@@ -52,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::PowerCut),
         1 => Just(Step::RollBack),
         1 => any::<u8>().prop_map(Step::Restore),
+        1 => any::<u8>().prop_map(Step::CollectedRestore),
         1 => (any::<u8>(), 0_u8..20).prop_map(|(version, moment)| Step::KilledRestore(version, moment)),
         1 => any::<(u8, u8)>().prop_map(|(version, name)| Step::RestorePath(version, name)),
         1 => (1_u8..10).prop_map(Step::Collect),
@@ -106,6 +109,13 @@ impl Model {
 
     fn version(&self, of: u8) -> Option<u64> {
         self.versions.keys().nth(usize::from(of) % self.versions.len().max(1)).copied()
+    }
+
+    fn collect(&mut self, newest: usize) {
+        let keep = Retention { all_ms: 0, newest, hourly_ms: 0, daily_ms: 0, recovered: 1 };
+        self.bench.get().collect(&keep, u64::MAX).unwrap();
+        let kept: Vec<u64> = self.bench.get().versions(0, 1000).unwrap().iter().map(|it| it.id).collect();
+        self.versions.retain(|version, _| kept.contains(version));
     }
 
     fn step(&mut self, step: &Step) {
@@ -236,6 +246,15 @@ impl Model {
                 assert_eq!(made.root, self.versions[&version].0);
                 self.acknowledge();
             }
+            Step::CollectedRestore(of) => {
+                let Some(version) = self.version(*of) else { return };
+                let wanted = self.versions[&version].clone();
+                self.bench.get().restore(version, None).unwrap();
+                self.collect(1);
+                assert_eq!(self.bench.cut().root, wanted.0);
+                assert_eq!(self.bench.files(), wanted.1);
+                self.acknowledge();
+            }
             Step::KilledRestore(of, moment) => {
                 let Some(version) = self.version(*of) else { return };
                 die_at(*moment);
@@ -252,13 +271,7 @@ impl Model {
                 self.acknowledge();
                 assert!(!self.bench.cut_with(SCAN).changed);
             }
-            Step::Collect(newest) => {
-                let newest = usize::from(*newest);
-                let keep = Retention { all_ms: 0, newest, hourly_ms: 0, daily_ms: 0, recovered: 1 };
-                self.bench.get().collect(&keep, u64::MAX).unwrap();
-                let kept: Vec<u64> = self.bench.get().versions(0, 1000).unwrap().iter().map(|it| it.id).collect();
-                self.versions.retain(|version, _| kept.contains(version));
-            }
+            Step::Collect(newest) => self.collect(usize::from(*newest)),
         }
     }
 }

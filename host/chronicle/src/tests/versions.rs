@@ -283,3 +283,25 @@ fn a_failed_snapshot_loses_no_dirty_path() {
         assert!(bench.get().fsck().unwrap().faults.is_empty());
     }
 }
+
+#[test]
+fn what_is_left_out_stays_so_when_only_its_folder_is_touched() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut bench = Bench::new();
+    bench.write("d/a", "1");
+    let folder = rustix::fs::open(bench.work(), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    for name in ["d/pipe", "top"] {
+        rustix::fs::mknodat(&folder, name, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        bench.dirty.touched(&path(name));
+    }
+    bench.cut();
+    std::fs::set_permissions(bench.work().join("d"), std::fs::Permissions::from_mode(0o750)).unwrap();
+    bench.dirty.touched(&path("d"));
+    let second = bench.cut();
+    assert_eq!(bench.get().skipped(second.version).unwrap().len(), 2);
+    // A folder that is gone takes it away, though nobody told of the pipe.
+    std::fs::remove_dir_all(bench.work().join("d")).unwrap();
+    bench.dirty.touched(&path("d/a"));
+    let third = bench.cut();
+    assert_eq!(bench.get().skipped(third.version).unwrap().len(), 1);
+}
