@@ -74,7 +74,7 @@ async fn begun(host: &Host, count: usize) -> Vec<u32> {
 
 #[tokio::test]
 async fn a_component_that_compiles_for_minutes() {
-    let host = Host::start_with(&["--compile-limit", "8"], &[]).await;
+    let host = Host::start_with(&["--compile-limit", "20"], &[]).await;
     let client = host.client();
     let neighbour = client.deployed_instance("hello").await;
     let sent = async { client.deploy(huge::component(BYTES, 0), Some("huge"), Some("1.0.0")).await };

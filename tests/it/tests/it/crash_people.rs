@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use podium_it::client::Answer;
 use podium_it::database::{Cut, Databases, Durable, Row};
 use podium_it::socket::{End, Socket};
-use podium_it::{Client, Host, PATIENCE, message_id};
+use podium_it::{Client, Host, PATIENCE, agents, message_id};
 use podium_wire::asks::AskList;
 use podium_wire::frames::{ClientFrame, ServerFrame, Subscribe};
 use podium_wire::rest::{InstanceInfo, InstanceStatus};
@@ -218,7 +218,9 @@ async fn nothing_that_people_were_promised_is_lost() {
     let mut moments = Moments::new(seed);
     let began = Instant::now();
     let mut host = Host::start().await;
-    host.client().deployed("desk").await;
+    // Deaths come faster than a loaded machine runs turns: it must not be parked for them.
+    let answer = host.client().deploy(agents::with_retry("desk", 10), None, None).await;
+    assert_eq!(answer.status, 201);
     let mut desks = Vec::new();
     for _ in 0..INSTANCES {
         let (person, known): (Arc<Mutex<Person>>, Arc<Mutex<Known>>) = Default::default();
