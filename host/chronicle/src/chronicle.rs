@@ -255,6 +255,11 @@ impl Chronicle {
         &self.place
     }
 
+    /// True while files from before the history are in no version that a cut names; see [`Opened::unadopted`].
+    pub fn is_unadopted(&self) -> bool {
+        self.unadopted
+    }
+
     /// The version that the last cut names, and its tree.
     pub fn head(&self) -> (u64, ContentHash) {
         (self.head.version, self.head.root)
@@ -376,7 +381,7 @@ fn make_database(place: &Place, boot: &str) -> Result<bool, ChronicleError> {
 
 /// The database decides what exists (rule R2): cuts off what segments have beyond their recorded length, and removes files without
 /// a row. Gives the segments that have less than is recorded.
-fn open_cas(place: &Place, database: &Database, limits: &Limits) -> Result<(Cas, Vec<u64>), ChronicleError> {
+pub(crate) fn open_cas(place: &Place, database: &Database, limits: &Limits) -> Result<(Cas, Vec<u64>), ChronicleError> {
     let connection = database.connection();
     let segments = rows::segment::all(connection)?;
     let folder = place.cas();

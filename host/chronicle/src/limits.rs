@@ -65,6 +65,10 @@ pub const PACK_BUFFER_BYTES: usize = 1024 * 1024;
 /// Segments whose files stay open for reading: descriptors are the host's, not an agent's.
 pub const OPEN_SEGMENTS_MAX: usize = 4;
 
+/// Descriptors of an open workspace: its two folders, the three files of its database, the segment that is written, and those that
+/// are read.
+pub const DESCRIPTORS_MAX: usize = 6 + OPEN_SEGMENTS_MAX;
+
 /// Rows of one answer of the history; more are asked for with `after`.
 pub const HISTORY_ROWS_MAX: usize = 1000;
 
