@@ -1,8 +1,8 @@
 //! podium-capabilities: the list of what an agent may do, one file per interface of the WIT package.
 //!
 //! Owns the rules of every host call: limits, permissions, what becomes an update and what is kept for the
-//! cut. Both lanes only translate to it. It speaks wire types and must never know of an engine, a socket or a
-//! file; what it needs from above comes in through [`ports`].
+//! cut. Both lanes only translate to it. It speaks wire types and must never know of an engine or a socket;
+//! what it needs from above comes in through [`ports`].
 
 pub mod ask;
 pub mod clock;
@@ -17,6 +17,7 @@ pub mod state;
 pub mod steer;
 pub mod turn;
 pub mod updates;
+pub mod workspace;
 
 #[cfg(test)]
 mod testing;

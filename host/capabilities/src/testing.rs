@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use podium_chronicle::{Named, Place};
 use podium_kit::Clock;
 use podium_wire::WireError;
 use podium_wire::message::{HistoryEntry, Role};
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use crate::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
 use crate::turn::{Turn, TurnSpec};
+use crate::workspace::Workspaces;
 
 #[derive(Default)]
 pub(crate) struct Kept {
@@ -88,7 +90,7 @@ impl TestTurn {
             state_version: 0,
             config: Arc::new(json!({})),
             config_rev: 1,
-            workspace: "/nowhere".into(),
+            workspace: Workspaces::new(Clock::manual(1_000), 0).closed(Place::new("/nowhere"), Named::default()),
             now_ms: 1_000,
         };
         change(&mut spec);

@@ -3,7 +3,6 @@
 //! Owns everything an attempt changes until its cut. A turn is closed once, by [`Turn::complete`] or
 //! [`Turn::fail`]; after that no host call has an effect. Must never make anything durable itself.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +25,7 @@ use crate::log::LogBudget;
 use crate::ports::Ports;
 use crate::steer::Heard;
 use crate::updates::OpenTexts;
+use crate::workspace::Workspace;
 
 /// What an attempt starts from.
 #[derive(Debug, Clone)]
@@ -56,8 +56,8 @@ pub struct TurnSpec {
     pub config: Arc<Value>,
     /// Its revision.
     pub config_rev: u64,
-    /// The folder that the guest sees as `/workspace`.
-    pub workspace: PathBuf,
+    /// What the guest sees as `/workspace`.
+    pub workspace: Workspace,
     /// When the turn began, milliseconds since the Unix epoch: the guest's clock starts here.
     pub now_ms: u64,
 }

@@ -1,7 +1,9 @@
 //! Every failure of the coordinator and the code it is answered with: the one place that maps them.
 
+use podium_chronicle::ChronicleError;
 use podium_registry::RegistryError;
 use podium_runtime::LoadError;
+use podium_sqlite::Failure;
 use podium_store::{AcceptError, StoreError};
 use podium_wire::{DeploymentId, ErrorCode, InstanceId, WireError};
 
@@ -34,6 +36,9 @@ pub enum Error {
     /// A component does not load.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The workspace or its history failed.
+    #[error(transparent)]
+    Workspace(#[from] ChronicleError),
     /// The disk failed outside the databases.
     #[error("the workspace cannot be used: {0}")]
     Io(#[from] std::io::Error),
@@ -58,9 +63,23 @@ impl Error {
             Self::Store(error) => error.code(),
             Self::Registry(error) => error.code(),
             Self::Load(error) => error.code(),
+            Self::Workspace(error) => workspace_code(error),
             Self::Io(error) => io_code(error),
             Self::Stopping => ErrorCode::ShuttingDown,
         }
+    }
+}
+
+fn workspace_code(error: &ChronicleError) -> ErrorCode {
+    if let ChronicleError::OverLimit { .. } = error {
+        return ErrorCode::WorkspaceLimit;
+    }
+    match error.failure() {
+        Some(Failure::Full) => ErrorCode::StorageFull,
+        Some(Failure::ReadOnly) => ErrorCode::StorageReadOnly,
+        Some(Failure::Damaged) => ErrorCode::InstanceDamaged,
+        Some(_) => ErrorCode::StorageFailed,
+        None => ErrorCode::Internal,
     }
 }
 

@@ -4,10 +4,12 @@
 //! a FIFO or read a device. Blocking: callers run it on kit's blocking threads.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use podium_chronicle::{DirtySet, WorkPath};
 use podium_wire::ErrorCode;
 use podium_wire::rest::{FileEntry, FileKind, FilePage};
 
@@ -76,9 +78,8 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Opens the folder, which it makes when it is not there yet.
+    /// Opens the folder.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(path)?;
         Ok(Self { dir: Dir::open_ambient_dir(path, ambient_authority())?, path: path.to_owned() })
     }
 
@@ -95,8 +96,30 @@ impl Workspace {
         Ok((file.into_std(), metadata.len()))
     }
 
-    /// Makes a change.
-    pub(crate) fn apply(&self, change: FileChange) -> Result<(), Error> {
+    /// Makes a change, of which `dirty` is told whether or not it worked.
+    pub(crate) fn apply(&self, change: FileChange, dirty: &DirtySet) -> Result<(), Error> {
+        let (FileChange::Put { path, .. } | FileChange::Remove(path)) = &change;
+        let path = path.as_path().to_owned();
+        let done = self.applied(change);
+        // The path may lead through symbolic links, which the dirty set does not follow.
+        let is_plain = |path: &Path| self.dir.canonicalize(path).is_ok_and(|real| real == path);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let plain = folder.as_os_str().is_empty() || is_plain(folder);
+        match WorkPath::new(path.as_os_str().as_bytes()) {
+            Ok(path) if plain => {
+                let mut above = Some(path);
+                // Folders on the way may be new.
+                while let Some(path) = above.filter(|path| !path.is_root()) {
+                    dirty.touched(&path);
+                    above = path.split().map(|(folder, _)| folder);
+                }
+            }
+            _ => dirty.scan_needed(),
+        }
+        done
+    }
+
+    fn applied(&self, change: FileChange) -> Result<(), Error> {
         match change {
             FileChange::Put { path, mut content } => {
                 if let Some(parent) = path.as_path().parent() {
@@ -173,10 +196,15 @@ fn not_a_file(path: &WorkspacePath) -> Error {
     Error::coded(ErrorCode::NotAFile, format!("`{}` is not a file", path.as_path().display()))
 }
 
+/// There is no such file.
+pub(crate) fn no_file(path: &WorkspacePath) -> Error {
+    Error::coded(ErrorCode::FileNotFound, format!("there is no file `{}`", path.as_path().display()))
+}
+
 fn path_error(path: &WorkspacePath, error: io::Error) -> Error {
     let shown = path.as_path().display();
     match error.kind() {
-        io::ErrorKind::NotFound => Error::coded(ErrorCode::FileNotFound, format!("there is no file `{shown}`")),
+        io::ErrorKind::NotFound => no_file(path),
         io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => not_a_file(path),
         // cap-std's word for a path that leads out of the workspace.
         io::ErrorKind::PermissionDenied => {

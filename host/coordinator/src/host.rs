@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use podium_capabilities::workspace::Workspaces;
 use podium_kit::data::{DataError, DataFolder};
 use podium_kit::descriptors::{Budget, Part};
 use podium_kit::{BlockingThreads, Clock, Randomness, Shutdown};
@@ -72,6 +73,8 @@ pub struct Parts {
     pub connections: Part,
     /// Those of them that may be WebSockets.
     pub websockets: Part,
+    /// Instances' workspaces.
+    pub workspaces: Workspaces,
     /// Files that are in transfer.
     pub transfers: Transfers,
     /// What the operator set.
@@ -103,6 +106,7 @@ impl Host {
         let threads = BlockingThreads::start("agents").map_err(HostError::Threads)?;
         let budget = Budget::of_process();
         let transfers = Transfers::open(data.path(), Part::new(budget.transfers)).map_err(HostError::Staging)?;
+        let workspaces = Workspaces::new(clock.clone(), budget.histories);
         let runtime = RuntimeConfig {
             code_cache,
             clock: clock.clone(),
@@ -128,6 +132,7 @@ impl Host {
             metrics: Metrics::default(),
             connections: Part::new(budget.connections),
             websockets: Part::new(budget.websockets),
+            workspaces,
             transfers,
             options,
             data,

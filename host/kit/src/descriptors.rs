@@ -1,6 +1,6 @@
 //! The one budget of this process's descriptors: who may hold how many, and the counting of those who do.
 //!
-//! Every descriptor of the host belongs to one part: connections, guests' files, files in transfer, databases, and the host's own. A part that is
+//! Every descriptor of the host belongs to one part: connections, guests' files, files in transfer, databases, histories of workspaces, and the host's own. A part that is
 //! used up refuses, with an error that says so, so that the system never has to: `EMFILE` in a commit or an accept loop
 //! would be a failure of whoever comes next. Must never hand out more than the system allows.
 
@@ -26,6 +26,10 @@ const GUEST_FILES_PERCENT: u64 = 15;
 /// Percent of the rest for files on their way in or out over HTTP: uploads, downloads and deploys.
 const TRANSFERS_PERCENT: u64 = 5;
 
+/// Of the databases' part, one in so many is for the histories of workspaces: few agents write files at the same time, and those used longest
+/// ago give way.
+const HISTORIES_SHARE: u64 = 8;
+
 /// More of them at once would share one disk and one wire in pieces too small to matter.
 const TRANSFERS_MAX: u64 = 256;
 
@@ -48,6 +52,8 @@ pub struct Budget {
     pub transfers: usize,
     /// Files of databases.
     pub databases: usize,
+    /// Folders, databases and segments of workspaces' histories.
+    pub histories: usize,
 }
 
 impl Budget {
@@ -59,10 +65,13 @@ impl Budget {
         let (connections, guest_files) = (share(CONNECTIONS_PERCENT), share(GUEST_FILES_PERCENT));
         let transfers = share(TRANSFERS_PERCENT).min(TRANSFERS_MAX);
         let databases = rest - connections - guest_files - transfers;
+        let histories = databases / HISTORIES_SHARE;
+        let databases = databases - histories;
         let connections = size(connections);
         let websockets = connections - connections.div_ceil(REQUESTS_SHARE);
-        let (guest_files, transfers, databases) = (size(guest_files), size(transfers), size(databases));
-        Self { limit, connections, websockets, guest_files, transfers, databases }
+        let (guest_files, transfers) = (size(guest_files), size(transfers));
+        let (databases, histories) = (size(databases), size(histories));
+        Self { limit, connections, websockets, guest_files, transfers, databases, histories }
     }
 
     /// That of this process, by its limit now.

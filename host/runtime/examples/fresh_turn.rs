@@ -4,14 +4,15 @@
 //!
 //! `fresh_turn COMPONENT [MESSAGE] [TURNS]` prints percentiles in microseconds, alone and with 8 at once.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
+use podium_capabilities::workspace::{Workspace, Workspaces};
 use podium_capabilities::{Limits, Turn, TurnSpec};
+use podium_chronicle::{Named, Place};
 use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_runtime::{Agent, Call, Compiler, Runtime, RuntimeConfig, TurnEnd, WarmBudget, stop_pair};
@@ -46,7 +47,7 @@ struct Bench {
     agent: Arc<Agent>,
     clock: Clock,
     ports: Ports,
-    workspace: PathBuf,
+    workspace: Workspace,
     text: String,
 }
 
@@ -119,9 +120,9 @@ async fn main() -> Result<(), Failure> {
     let text = args.next().unwrap_or_else(|| "hello".to_owned());
     let turns: u64 = args.next().map_or(Ok(20_000), |turns| turns.parse())?;
     let folder = std::env::temp_dir().join(format!("podium-fresh-turn-{}", std::process::id()));
-    let workspace = folder.join("work");
-    std::fs::create_dir_all(&workspace)?;
     let clock = Clock::system();
+    let workspaces = Workspaces::new(clock.clone(), 100);
+    let workspace = workspaces.closed(Place::new(folder.join("chronicle")), Named::default());
     let threads = BlockingThreads::start("agents")?;
     let config = RuntimeConfig {
         code_cache: folder.join("code"),

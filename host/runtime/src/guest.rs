@@ -146,6 +146,9 @@ impl GuestState {
     /// Ends the turn for a guest that is kept: from here on it has none.
     pub(crate) fn rest(&mut self) {
         self.seen_ns = self.seen_ns.max(self.now_ns());
+        if let Some(recorder) = self.workspace.as_mut().and_then(Workspace::recorder) {
+            recorder.sweep();
+        }
         self.turn = None;
         self.gate = Gate::default();
         self.stdio.rebind(None);

@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
+use podium_capabilities::workspace::Workspaces;
 use podium_capabilities::{Limits, Turn, TurnOutput, TurnSpec};
+use podium_chronicle::{Named, Place};
 use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_runtime::{
@@ -142,7 +144,6 @@ impl House {
     /// With room for so many guests.
     async fn with_guests(agent: &str, guests: usize) -> Self {
         let folder = tempfile::tempdir().expect("makes");
-        std::fs::create_dir(folder.path().join("work")).expect("makes");
         // One cache for all tests and runs: what one has compiled, the others map.
         let code_cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests-code");
         let threads = BlockingThreads::start("guests").expect("threads");
@@ -180,7 +181,7 @@ impl House {
             state_version: 0,
             config: Arc::new(json!({})),
             config_rev: 1,
-            workspace: self.folder.path().join("work"),
+            workspace: Workspaces::new(clock.clone(), 100).closed(Place::new(self.folder.path()), Named::default()),
             now_ms: clock.now_ms(),
         };
         change(&mut spec);

@@ -49,16 +49,23 @@ pub struct CutRequest {
     pub component: Option<DeploymentId>,
     /// What is remembered of an upgrade on trial.
     pub trial: TrialNote,
-    /// The workspace's root, opaque.
-    pub workspace_root: Option<Vec<u8>>,
-    /// The workspace's version.
-    pub workspace_version: Option<u64>,
+    /// The workspace with it, where that is another one than before.
+    pub workspace: Option<WorkspaceAt>,
     /// The error with which the turn ended.
     pub error: Option<WireError>,
     /// A change of "takes no messages".
     pub stopped: Option<bool>,
     /// When, in milliseconds since the Unix epoch.
     pub at: u64,
+}
+
+/// A workspace as a cut names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspaceAt {
+    /// The number of its version.
+    pub version: u64,
+    /// The name of its content, which the store does not read.
+    pub root: Vec<u8>,
 }
 
 /// What a cut does to the note of an upgrade on trial: a text that the store keeps and does not read.
@@ -169,6 +176,7 @@ impl Open {
             state_version: request.state_version,
             last_message_seq: self.head.last_message_seq + count(request.messages.len()),
             last_seq: self.head.last_seq + count(request.updates.len()),
+            workspace: request.workspace.clone().or_else(|| self.head.workspace.clone()),
             component: request.component.as_ref().map_or_else(|| self.head.component.clone(), ToString::to_string),
             config_rev: request.config.as_ref().map_or(self.head.config_rev, |(revision, _)| *revision),
             ..self.head
@@ -192,8 +200,8 @@ fn write_cut(connection: &Connection, request: &CutRequest, next: &Head, made: &
             next.last_message_seq,
             made.first_seq,
             made.last_seq,
-            request.workspace_version,
-            request.workspace_root,
+            next.workspace.as_ref().map(|workspace| workspace.version),
+            next.workspace.as_ref().map(|workspace| &workspace.root),
             next.component,
             next.config_rev,
             request.at

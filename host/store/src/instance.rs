@@ -35,9 +35,9 @@ impl InstanceStore {
         self.id
     }
 
-    /// The folder that its guests see as `/workspace`; who uses it first makes it: an unused agent has none.
-    pub fn workspace(&self) -> PathBuf {
-        Paths::new(&self.shared.root, self.id).work()
+    /// The folder of its workspace with its history; who uses it first makes it: an unused agent has none.
+    pub fn chronicle(&self) -> PathBuf {
+        Paths::new(&self.shared.root, self.id).chronicle()
     }
 
     async fn run<R, F>(&self, job: F) -> Result<R, StoreError>

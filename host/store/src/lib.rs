@@ -30,7 +30,7 @@ mod updates;
 
 pub use accept::{AcceptError, Accepted, NewRow};
 pub use create::{FirstCut, NewInstance};
-pub use cut::{CutMade, CutRequest, NewUpdate, TrialNote};
+pub use cut::{CutMade, CutRequest, NewUpdate, TrialNote, WorkspaceAt};
 pub use error::StoreError;
 pub use history::{HistoryQuery, HistoryStretch};
 pub use host_db::InstanceRow;

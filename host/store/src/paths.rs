@@ -55,8 +55,8 @@ impl Paths {
         self.folder.join("logs/agent.db")
     }
 
-    pub(crate) fn work(&self) -> PathBuf {
-        self.folder.join("chronicle/work")
+    pub(crate) fn chronicle(&self) -> PathBuf {
+        self.folder.join("chronicle")
     }
 }
 

@@ -8,6 +8,7 @@ use podium_wire::DeploymentId;
 use rusqlite::OptionalExtension;
 use serde_json::{Map, Value};
 
+use crate::cut::WorkspaceAt;
 use crate::error::StoreError;
 use crate::rows::{CutKind, RowKind, RowStatus, Word};
 use crate::schema::Templates;
@@ -27,6 +28,8 @@ pub struct Recovered {
     pub cut_kind: CutKind,
     /// The code it runs.
     pub component: DeploymentId,
+    /// The workspace of the last cut; none while no cut had one.
+    pub workspace: Option<WorkspaceAt>,
     /// The configuration's revision.
     pub config_rev: u64,
     /// The configuration.
@@ -120,6 +123,7 @@ impl Open {
             cut: self.head.cut,
             cut_kind,
             component,
+            workspace: self.head.workspace.clone(),
             config_rev: config.revision,
             config: config.config,
             state,

@@ -8,6 +8,7 @@ use podium_sqlite::{CHECKPOINT_BYTES, Database, Slot, SqliteError, Synchronous, 
 use podium_wire::InstanceId;
 use rusqlite::OptionalExtension;
 
+use crate::cut::WorkspaceAt;
 use crate::error::StoreError;
 use crate::logs::AgentLog;
 use crate::paths::Paths;
@@ -38,6 +39,8 @@ pub(crate) struct Head {
     pub(crate) last_inbox_seq: u64,
     pub(crate) component: String,
     pub(crate) config_rev: u64,
+    /// The workspace of the last cut; none while no cut had one.
+    pub(crate) workspace: Option<WorkspaceAt>,
 }
 
 /// The open databases of an instance.
@@ -210,13 +213,22 @@ fn load_head(messages: &Database) -> Result<Head, StoreError> {
         },
     )?;
     let cut = connection
-        .query_row("SELECT cut, state_version, component, config_rev FROM cuts ORDER BY cut DESC LIMIT 1", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })
+        .query_row(
+            "SELECT cut, state_version, component, config_rev, workspace_version, workspace_root
+             FROM cuts ORDER BY cut DESC LIMIT 1",
+            [],
+            |row| {
+                let workspace = match (row.get(4)?, row.get(5)?) {
+                    (Some(version), Some(root)) => Some(WorkspaceAt { version, root }),
+                    _ => None,
+                };
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, workspace))
+            },
+        )
         .optional()?;
     match cut {
-        Some((cut, state_version, component, config_rev)) => {
-            head = Head { cut, state_version, component, config_rev, ..head };
+        Some((cut, state_version, component, config_rev, workspace)) => {
+            head = Head { cut, state_version, component, config_rev, workspace, ..head };
         }
         None => {
             // A crash may have come before the first rows; without a cut the instance was never created either way.

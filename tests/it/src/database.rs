@@ -27,6 +27,8 @@ pub struct Cut {
     pub first_seq: Option<u64>,
     /// The last one.
     pub last_seq: Option<u64>,
+    /// The version of its workspace.
+    pub workspace: Option<u64>,
 }
 
 /// One row of `inbox`.
@@ -138,7 +140,7 @@ impl Databases {
 
     /// All cuts, in order.
     pub fn cuts(&self) -> Vec<Cut> {
-        self.rows("SELECT cut, parent, turn, kind, state_version, first_seq, last_seq FROM cuts ORDER BY cut", |row| {
+        self.rows("SELECT cut, parent, turn, kind, state_version, first_seq, last_seq, workspace_version FROM cuts ORDER BY cut", |row| {
             Ok(Cut {
                 cut: row.get(0)?,
                 parent: row.get(1)?,
@@ -147,6 +149,7 @@ impl Databases {
                 state_version: row.get(4)?,
                 first_seq: row.get(5)?,
                 last_seq: row.get(6)?,
+                workspace: row.get(7)?,
             })
         })
     }

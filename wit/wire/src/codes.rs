@@ -126,6 +126,7 @@ codes! {
     4020 HostCallLimit "host_call_limit" 500 false "Pass less in one call; write long output to files.";
     4021 InvalidAsk "invalid_ask" 422 false "Shorten it, and give each option a label of its own.";
     4024 MigrationFailed "migration_failed" 422 false "The old version stays in force and answers; mend `migrate` and upgrade again.";
+    4025 WorkspaceLimit "workspace_limit" 422 false "Remove files that are not needed; the message names the limit.";
     // 5xxx: the host.
     5001 StorageFull "storage_full" 507 true "Free space in the data folder.";
     5002 StorageReadOnly "storage_read_only" 503 true "Make the data folder writable.";

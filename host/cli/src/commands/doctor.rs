@@ -194,11 +194,12 @@ fn descriptors_of(limit: u64) -> Check {
     let budget = Budget::of(limit);
     let wanted = Budget::limit_for_websockets(AGENTS_WANTED);
     let detail = format!(
-        "have {}: {} connections, {} of them WebSockets; {} for databases, {} for agents' files, {} for files in transfer",
+        "have {}: {} connections, {} of them WebSockets; {} for databases, {} for workspaces' histories, {} for agents' files, {} for files in transfer",
         count(limit),
         count(budget.connections as u64),
         count(budget.websockets as u64),
         count(budget.databases as u64),
+        count(budget.histories as u64),
         count(budget.guest_files as u64),
         count(budget.transfers as u64)
     );

@@ -2,6 +2,7 @@
 //!
 //! Each command carries the place for its answer; an answer that nobody waits for any more is dropped.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use podium_kit::trace::Span;
@@ -107,6 +108,8 @@ pub enum Command {
     Retry(String, Reply<MessageReceipt>),
     /// Gives a parked message up.
     Discard(String, Reply<u64>),
+    /// Opens the workspace; answers its folder, if anybody ever used a file.
+    Folder(Reply<Option<PathBuf>>),
     /// Changes a workspace file; answers the cut.
     Write(FileChange, Reply<u64>),
     /// Removes the instance and its data.
@@ -124,6 +127,7 @@ impl Command {
             Self::Info(reply) => drop(reply.send(Err(error))),
             Self::State(reply) => drop(reply.send(Err(error))),
             Self::Config(reply) | Self::SetConfig { reply, .. } => drop(reply.send(Err(error))),
+            Self::Folder(reply) => drop(reply.send(Err(error))),
             Self::Upgrade(_, reply) => drop(reply.send(Err(error))),
             Self::Stop(reply) | Self::Start(reply) => drop(reply.send(Err(error))),
             Self::Retry(_, reply) => drop(reply.send(Err(error))),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use podium_chronicle::VersionKind;
 use podium_runtime::StopReason;
 use podium_store::{CutKind, RowKind};
 use podium_wire::ErrorCode;
@@ -89,11 +90,24 @@ impl Owner {
         if self.stopping {
             return Err(Error::Stopping);
         }
-        self.mark_active().await?;
-        let path = self.store.workspace();
-        let applied = podium_kit::spawn::blocking(move || Workspace::open(&path)?.apply(change));
-        applied.await.map_err(|_| Error::Stopping)??;
-        self.cut_without_turn(CutKind::External, None, None).await
+        let folder = self.folder().await?;
+        let dirty = self.workspace.dirty().clone();
+        let applied = podium_kit::spawn::blocking(move || Workspace::open(&folder)?.apply(change, &dirty));
+        let made = match applied.await.map_err(|_| Error::Stopping) {
+            Ok(Ok(())) => self.cut_external().await,
+            Ok(Err(error)) | Err(error) => Err(error),
+        };
+        if made.is_err() {
+            self.try_roll_back(None).await;
+        }
+        made
+    }
+
+    /// A cut of what was written outside a turn.
+    pub(super) async fn cut_external(&mut self) -> Result<u64, Error> {
+        let mut request = self.empty_cut(CutKind::External);
+        request.workspace = self.snapshot(VersionKind::External, None).await?;
+        self.commit(request, None).await
     }
 
     /// Removes the instance with its data, and ends.

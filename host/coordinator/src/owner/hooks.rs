@@ -102,11 +102,12 @@ impl Owner {
     pub(super) async fn end_hook(&mut self, mut attempt: Attempt, end: TurnEnd, began: Duration) {
         let stays = end == TurnEnd::Deferred;
         let result = match end {
-            TurnEnd::Completed | TurnEnd::Deferred => self.complete(&attempt).await,
+            TurnEnd::Completed | TurnEnd::Deferred => self.complete_or_fail(&attempt).await,
             TurnEnd::Failed(error) => self.fail(&attempt, error).await,
             TurnEnd::HostStopped | TurnEnd::NoRoom => {
                 self.count(TurnOutcome::SetAside, began);
                 self.abandon(&attempt.turn);
+                self.try_roll_back(Some(&attempt.turn)).await;
                 if let Err(error) = self.store.close_hook(attempt.number).await {
                     tracing::warn!(instance = %self.id, %error, "a hook that was ended cannot be closed");
                 }
@@ -132,6 +133,7 @@ impl Owner {
                 self.count(TurnOutcome::NotCut, began);
                 tracing::error!(instance = %self.id, %error, "the cut of a hook cannot be made");
                 self.shown.hub.abandon();
+                self.try_roll_back(Some(&attempt.turn)).await;
                 false
             }
         };

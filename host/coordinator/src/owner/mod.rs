@@ -18,6 +18,7 @@ mod turn_end;
 mod turn_start;
 mod upgrade;
 mod warm;
+mod workspace;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podium_capabilities::turn::Turn;
+use podium_capabilities::workspace::Workspace;
 use podium_kit::trace::Span;
 use podium_runtime::{StopHandle, StopReason, TurnEnd};
 use podium_store::{InstanceStore, Outcome};
@@ -127,6 +129,7 @@ pub(crate) struct Owner {
     parts: Arc<Parts>,
     id: InstanceId,
     store: InstanceStore,
+    workspace: Workspace,
     shown: Arc<Shown>,
     core: Core,
     agent: Option<Arc<LoadedAgent>>,
@@ -168,6 +171,7 @@ impl Owner {
     /// Runs until the instance rests, is deleted, or the host stops. What it does is boxed: thousands of owners only wait, and
     /// each would hold room for the largest of its steps.
     pub(crate) async fn run(mut self) {
+        Box::pin(self.adopt()).await;
         Box::pin(self.start_next()).await;
         let mut grace: Option<Pin<Box<tokio::time::Sleep>>> = None;
         loop {
@@ -283,6 +287,7 @@ impl Owner {
             Command::Start(reply) => answer(reply, self.start().await),
             Command::Retry(id, reply) => answer(reply, self.retry(&id).await),
             Command::Discard(id, reply) => answer(reply, self.discard(&id).await),
+            Command::Folder(reply) => answer(reply, self.folder_if_used().await),
             Command::Write(change, reply) => answer(reply, self.write_file(change).await),
             Command::Delete(reply) => return Some(reply),
         }
@@ -327,6 +332,7 @@ impl Owner {
     /// Ends the owner of an instance that has nothing to do; false when a command or a connection came in the meantime.
     async fn rest(&mut self) -> bool {
         self.flush_logs().await;
+        self.close_workspace().await;
         if self.active && !self.is_parked() {
             if let Err(error) = self.store.mark_resting().await {
                 tracing::warn!(instance = %self.id, %error, "an instance cannot be marked as resting");
@@ -343,6 +349,8 @@ impl Owner {
             command.refuse(Error::Stopping);
         }
         self.flush_logs().await;
+        self.warm.drop_guest();
+        self.close_workspace().await;
         self.shown.hub.close(podium_wire::frames::CloseCode::Shutdown);
         if self.queue.is_empty() && self.active {
             // Only spares the next start a look at this instance.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use podium_chronicle::{Named, Place};
 use podium_store::{InstanceStore, StoreError};
 use podium_wire::InstanceId;
 use serde_json::Value;
@@ -41,12 +42,12 @@ impl Owner {
         mut commands: mpsc::Receiver<Box<Command>>,
     ) -> Option<Self> {
         let store = parts.store.instance(id);
-        let (core, queue, trial, waiters, active) = match opening {
-            Opening::Fresh { core, queue, waiters } => (*core, queue, None, waiters, true),
+        let (core, named, queue, trial, waiters, active) = match opening {
+            Opening::Fresh { core, queue, waiters } => (*core, Named::default(), queue, None, waiters, true),
             Opening::Stored => match recover(&store).await {
-                Ok((core, queue, trial)) => {
+                Ok((core, named, queue, trial)) => {
                     let active = !queue.is_empty();
-                    (core, queue, trial, Waiters::new(), active)
+                    (core, named, queue, trial, Waiters::new(), active)
                 }
                 Err(error) => {
                     remove_unfinished(&parts, id, &error).await;
@@ -56,10 +57,12 @@ impl Owner {
                 }
             },
         };
+        let workspace = parts.workspaces.closed(Place::new(store.chronicle()), named);
         let owner = Self {
             parts,
             id,
             store,
+            workspace,
             shown,
             core,
             agent: None,
@@ -82,8 +85,9 @@ impl Owner {
     }
 }
 
-async fn recover(store: &InstanceStore) -> Result<(Core, Vec<Row>, Option<String>), Error> {
+async fn recover(store: &InstanceStore) -> Result<(Core, Named, Vec<Row>, Option<String>), Error> {
     let recovered = store.recover().await?;
+    let named = super::workspace::named(recovered.cut, recovered.workspace.as_ref())?;
     let core = Core {
         created_at: recovered.created_at,
         component: recovered.component,
@@ -98,7 +102,7 @@ async fn recover(store: &InstanceStore) -> Result<(Core, Vec<Row>, Option<String
     };
     let queue = recovered.unfinished.into_iter().map(Row::from).collect();
     let queue = upgrade::ordered(queue, core.stopped);
-    Ok((core, queue, recovered.trial))
+    Ok((core, named, queue, recovered.trial))
 }
 
 /// Removes what a creation left that was never answered: nobody knows it.

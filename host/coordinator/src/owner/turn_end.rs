@@ -4,6 +4,7 @@
 
 use podium_capabilities::steer::Heard;
 use podium_capabilities::turn::{DurableUpdate, TurnOutput};
+use podium_chronicle::VersionKind;
 use podium_runtime::TurnEnd;
 use podium_store::{CutKind, CutRequest, NewUpdate, Outcome, RowKind, TrialNote};
 use podium_wire::message::{Message, Role};
@@ -46,7 +47,7 @@ impl Owner {
                 self.put_back(attempt, error).await;
                 return;
             }
-            TurnEnd::Completed | TurnEnd::Deferred => self.complete(&attempt).await,
+            TurnEnd::Completed | TurnEnd::Deferred => self.complete_or_fail(&attempt).await,
             TurnEnd::Failed(error) => self.fail(&attempt, error).await,
         };
         self.guest_rests(matches!(&result, Ok(outcome) if outcome.error.is_none()));
@@ -75,6 +76,7 @@ impl Owner {
                 let (turn_id, attempt_n) = attempt.row.names();
                 tracing::error!(instance = %self.id, turn_id, attempt = attempt_n, %code, %error, "a cut cannot be made");
                 self.shown.hub.abandon();
+                self.try_roll_back(Some(&attempt.turn)).await;
                 if let Some(row) = self.queue.front_mut() {
                     row.attempts = attempt.row.attempts;
                 }
@@ -91,6 +93,7 @@ impl Owner {
     /// The host stops, or the instance was stopped: the row runs again later, and this attempt does not count.
     async fn set_aside(&mut self, attempt: Attempt) {
         self.abandon(&attempt.turn);
+        self.try_roll_back(Some(&attempt.turn)).await;
         let attempts = attempt.row.attempts.saturating_sub(1);
         self.write_attempts(attempt.row.seq, attempts).await;
         if let Some(row) = self.queue.front_mut() {
@@ -99,12 +102,23 @@ impl Owner {
         }
     }
 
-    pub(super) async fn complete(&mut self, attempt: &Attempt) -> Result<Outcome, Error> {
+    /// Completes a turn, or fails it where it wrote more than a workspace may hold.
+    pub(super) async fn complete_or_fail(&mut self, attempt: &Attempt) -> Result<Outcome, Error> {
+        match self.complete(attempt).await {
+            Err(error) if error.code() == ErrorCode::WorkspaceLimit => self.fail(attempt, error.into()).await,
+            ended => ended,
+        }
+    }
+
+    async fn complete(&mut self, attempt: &Attempt) -> Result<Outcome, Error> {
+        // While it can still fail: a turn is closed once.
+        let workspace = self.snapshot(VersionKind::Turn, Some(attempt.number)).await?;
         let TurnOutput { updates, patches, state, state_version, texts, text, heard, last_n } = attempt.turn.complete();
         let mut request = self.empty_cut(kind_of(attempt.row.kind));
         request.turn = Some(attempt.number);
         request.attempt = attempt.row.attempt();
         request.inbox_seq = attempt.row.inbox_seq();
+        request.workspace = workspace;
         request.patches = patches;
         request.state_after = Arc::clone(&state);
         request.state_version = state_version;
@@ -138,6 +152,7 @@ impl Owner {
             error
         };
         attempt.turn.log_failure(&error);
+        self.roll_back(Some(&attempt.turn)).await?;
         let output = attempt.turn.fail(&error);
         let mut request = self.empty_cut(CutKind::Error);
         request.turn = Some(attempt.number);
@@ -186,8 +201,7 @@ impl Owner {
             config: None,
             component: None,
             trial: TrialNote::Keep,
-            workspace_root: None,
-            workspace_version: None,
+            workspace: None,
             error: None,
             stopped: None,
             at: self.parts.clock.now_ms(),
@@ -212,6 +226,7 @@ impl Owner {
     ) -> Result<u64, Error> {
         let (state, state_version, at) = (Arc::clone(&request.state_after), request.state_version, request.at);
         let count = request.updates.len();
+        let version = request.workspace.as_ref().map(|workspace| workspace.version);
         let began = self.parts.clock.monotonic();
         let made = self.store.cut(request).await?;
         self.parts.metrics.committed(Commit::Cut, self.parts.clock.monotonic().saturating_sub(began));
@@ -249,6 +264,9 @@ impl Owner {
             last_seq: made.last_seq,
         };
         self.shown.hub.cut(&told, with_seq, self.position(), at);
+        if let Some(version) = version {
+            self.workspace_is_true(made.cut, version).await;
+        }
         Ok(made.cut)
     }
 }

@@ -204,7 +204,7 @@ impl Owner {
             state_version: self.core.state_version,
             config,
             config_rev,
-            workspace: self.store.workspace(),
+            workspace: self.workspace.clone(),
             now_ms: now,
         };
         let steers = TurnSteers::begin(agent, row.kind, earlier);

@@ -352,6 +352,7 @@ impl Owner {
     pub(super) async fn put_back(&mut self, attempt: Attempt, error: WireError) {
         attempt.turn.log_failure(&error);
         self.abandon(&attempt.turn);
+        self.try_roll_back(Some(&attempt.turn)).await;
         let attempts = attempt.row.attempts.saturating_sub(1);
         self.write_attempts(attempt.row.seq, attempts).await;
         if let Some(row) = self.queue.front_mut() {

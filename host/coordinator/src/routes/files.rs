@@ -1,5 +1,6 @@
 //! `/files`: the workspace, listed, read, written and removed from outside a turn.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
@@ -17,7 +18,7 @@ use tokio_util::io::ReaderStream;
 use super::body::{drain, unreadable};
 use super::extract::{Instance, Query};
 use crate::error::Error;
-use crate::files::{FILE_BYTES_MAX, FileChange, LIST_LIMIT_MAX, Workspace, WorkspacePath};
+use crate::files::{FILE_BYTES_MAX, FileChange, LIST_LIMIT_MAX, Workspace, WorkspacePath, no_file};
 use crate::host::Parts;
 use crate::instances::Listed;
 use crate::owner::Command;
@@ -42,9 +43,9 @@ pub(super) async fn list(
     Instance(id): Instance,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<FilePage>, HttpError> {
-    let workspace = known(&parts, id).await?;
+    let Some(folder) = folder(&parts, id).await? else { return Ok(Json(FilePage { files: Vec::new(), next: None })) };
     let limit = query.limit.unwrap_or(LIST_LIMIT_MAX).clamp(1, LIST_LIMIT_MAX);
-    let list = move || Workspace::open(&workspace)?.list(query.after.as_deref(), limit);
+    let list = move || Workspace::open(&folder)?.list(query.after.as_deref(), limit);
     Ok(Json(blocking(list).await??))
 }
 
@@ -55,9 +56,9 @@ pub(super) async fn read(
     Path(FilePath { path }): Path<FilePath>,
 ) -> Result<Response, HttpError> {
     let path = WorkspacePath::new(&path)?;
-    let workspace = known(&parts, id).await?;
+    let folder = folder(&parts, id).await?.ok_or_else(|| no_file(&path))?;
     let held = parts.transfers.begin()?;
-    let (file, size) = blocking(move || Workspace::open(&workspace)?.read(&path)).await??;
+    let (file, size) = blocking(move || Workspace::open(&folder)?.read(&path)).await??;
     let content = ReaderStream::new(tokio::fs::File::from_std(file)).inspect(move |_| {
         // Counted for as long as the client takes to read it.
         let _ = &held;
@@ -97,11 +98,17 @@ pub(super) async fn remove(
     Ok(Json(ExternalCut { cut }))
 }
 
-/// The workspace's folder of an instance that exists.
-async fn known(parts: &Arc<Parts>, id: InstanceId) -> Result<std::path::PathBuf, Error> {
+/// The workspace's folder of an instance that exists, as its last cut has it; none while nobody ever used a file.
+async fn folder(parts: &Arc<Parts>, id: InstanceId) -> Result<Option<PathBuf>, Error> {
+    known(parts, id).await?;
+    parts.instances.ask(parts, id, Command::Folder).await
+}
+
+/// Refuses an instance that does not exist.
+async fn known(parts: &Arc<Parts>, id: InstanceId) -> Result<(), Error> {
     // One that is just being made has its folder to itself until it is there.
     if parts.instances.listed(id).await != Listed::Gone && parts.store.exists(id).await? {
-        Ok(parts.store.instance(id).workspace())
+        Ok(())
     } else {
         Err(Error::InstanceNotFound(id))
     }

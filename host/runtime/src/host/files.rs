@@ -51,7 +51,7 @@ impl GuestState {
     }
 
     /// The time to be set: where that is now, it is the guest's.
-    fn time_to_set(&mut self, time: NewTimestamp) -> NewTimestamp {
+    pub(super) fn time_to_set(&mut self, time: NewTimestamp) -> NewTimestamp {
         match time {
             NewTimestamp::Now => NewTimestamp::Timestamp(datetime(self.now_ns())),
             NewTimestamp::NoChange | NewTimestamp::Timestamp(_) => time,
@@ -71,11 +71,8 @@ fn datetime(ns: u64) -> Datetime {
 
 type OpenAt = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
 
-type SetTimes = (Resource<Descriptor>, NewTimestamp, NewTimestamp);
-type SetTimesAt = (Resource<Descriptor>, PathFlags, String, NewTimestamp, NewTimestamp);
-
 /// What a call of the interface answers, as it is lowered: the engine's error becomes the interface's own, or a trap.
-fn lowered<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
+pub(super) fn lowered<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
     Ok((match result {
         Ok(value) => Ok(value),
         Err(error) => Err(error.downcast()?),
@@ -84,7 +81,7 @@ fn lowered<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> 
 
 /// Puts calls that count what is open, and two that open nothing, before the engine's, which must be linked already: every
 /// call that adds an entry which holds a descriptor, or the names of a whole folder, in the host's memory. Then those that tell
-/// or set times.
+/// times, and those that change something.
 pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
@@ -116,6 +113,11 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
             Box::new(async move {
                 let state = store.data_mut();
                 let opened = state.used_files().open_at(at, path_flags, path, open_flags, flags).await;
+                if changes(open_flags, flags)
+                    && let Ok(handle) = &opened
+                {
+                    state.tell_opened(handle);
+                }
                 state.check_open_files()?;
                 lowered(opened)
             })
@@ -169,6 +171,7 @@ pub(crate) fn bound_open_files(linker: &mut Linker<GuestState>) -> wasmtime::Res
         },
     )?;
     times_by_the_turn(&mut types)?;
+    super::changes::told(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -194,26 +197,12 @@ fn times_by_the_turn(types: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Re
             })
         },
     )?;
-    types.func_wrap_async(
-        "[method]descriptor.set-times",
-        |mut store: StoreContextMut<'_, GuestState>, (of, read, written): SetTimes| {
-            Box::new(async move {
-                let state = store.data_mut();
-                let (read, written) = (state.time_to_set(read), state.time_to_set(written));
-                lowered(state.used_files().set_times(of, read, written).await)
-            })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.set-times-at",
-        |mut store: StoreContextMut<'_, GuestState>, (at, flags, path, read, written): SetTimesAt| {
-            Box::new(async move {
-                let state = store.data_mut();
-                let (read, written) = (state.time_to_set(read), state.time_to_set(written));
-                lowered(state.used_files().set_times_at(at, flags, path, read, written).await)
-            })
-        },
-    )
+    Ok(())
+}
+
+/// Whether a file that is opened so may be another one afterwards.
+fn changes(open_flags: OpenFlags, flags: DescriptorFlags) -> bool {
+    flags.contains(DescriptorFlags::WRITE) || open_flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE)
 }
 
 /// Entries that hold, or may hold, a descriptor of the host: a stream keeps its file open.

@@ -1,12 +1,14 @@
 //! Host functions, one file per interface: each takes the call apart, asks the turn, and answers.
 
 pub(crate) mod ask;
+mod changes;
 pub(crate) mod clocks;
 pub(crate) mod config;
 pub(crate) mod files;
 pub(crate) mod log;
 pub(crate) mod messages;
 pub(crate) mod random;
+pub(crate) mod recorder;
 pub(crate) mod state;
 pub(crate) mod stdio;
 pub(crate) mod updates;

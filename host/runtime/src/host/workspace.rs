@@ -7,15 +7,18 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use podium_chronicle::ChronicleError;
 use podium_kit::descriptors::{Held, Part};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtx};
 use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
+
+use crate::host::recorder::Recorder;
 
 /// A file system with `/workspace`, which is a folder that is gone. Made once, cloned for each guest.
 #[derive(Clone)]
@@ -55,7 +58,8 @@ impl Nowhere {
 /// One guest's workspace.
 #[derive(Debug)]
 pub(crate) struct Workspace {
-    path: PathBuf,
+    shared: podium_capabilities::workspace::Workspace,
+    recorder: Option<Recorder>,
     /// Handles that still stand on the folder that is gone.
     unopened: Vec<u32>,
     opened: Option<Arc<File>>,
@@ -69,9 +73,9 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     /// That of a turn, not opened.
-    pub(crate) fn new(path: PathBuf, descriptors: &Part) -> Self {
+    pub(crate) fn new(shared: podium_capabilities::workspace::Workspace, descriptors: &Part) -> Self {
         let held = descriptors.hold_nothing();
-        Self { path, unopened: Vec::new(), opened: None, streams: Vec::new(), held, refused: false }
+        Self { shared, recorder: None, unopened: Vec::new(), opened: None, streams: Vec::new(), held, refused: false }
     }
 
     /// A handle that the guest was given.
@@ -98,7 +102,7 @@ impl Workspace {
     }
 
     /// Puts all handles on the real folder. When it cannot be opened, or no descriptor is left for it, they stay where nothing is.
-    pub(crate) fn open(&mut self, table: &mut ResourceTable) -> io::Result<()> {
+    pub(crate) fn open(&mut self, table: &mut ResourceTable) -> Result<(), ChronicleError> {
         let count = self.count(table);
         // Taken in any case: a handle that the guest drops may come again as another one.
         let handles = std::mem::take(&mut self.unopened);
@@ -108,7 +112,15 @@ impl Workspace {
         }
         let folder = match &self.opened {
             Some(folder) => Arc::clone(folder),
-            None => Arc::clone(self.opened.insert(Arc::new(open_folder(&self.path)?))),
+            None => match self.shared.open() {
+                Ok(path) => {
+                    let folder = Arc::new(open(&path).map_err(|error| unusable(&path, error))?);
+                    let recorder = Recorder::new(self.shared.dirty().clone(), &folder);
+                    self.recorder = Some(recorder.map_err(|error| unusable(&path, error.into()))?);
+                    Arc::clone(self.opened.insert(folder))
+                }
+                Err(error) => return Err(error),
+            },
         };
         for handle in handles {
             if let Ok(Descriptor::Dir(at)) = table.get_mut(&Resource::<Descriptor>::new_borrow(handle)) {
@@ -116,6 +128,11 @@ impl Workspace {
             }
         }
         Ok(())
+    }
+
+    /// Who tells what the guest changes; none before it has used a file.
+    pub(crate) fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.recorder.as_mut()
     }
 
     /// Counts what this guest keeps open in the host's part; false when that has not so many left.
@@ -151,18 +168,8 @@ impl Workspace {
     }
 }
 
-/// The workspace's folder, made when it is not there yet. The instance's own is there, or the instance is not.
-fn open_folder(path: &Path) -> io::Result<File> {
-    match open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(parent) = path.parent() {
-                private_folder(parent)?;
-            }
-            private_folder(path)?;
-            open(path)
-        }
-        opened => opened,
-    }
+fn unusable(path: &Path, source: io::Error) -> ChronicleError {
+    ChronicleError::File { path: path.to_owned(), source }
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -180,6 +187,9 @@ fn private_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use podium_capabilities::workspace::Workspaces;
+    use podium_chronicle::{Named, Place};
+    use podium_kit::Clock;
     use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
     use wasmtime_wasi::p2::bindings::filesystem::preopens::Host;
 
@@ -190,7 +200,9 @@ mod tests {
         let (mut table, mut ctx) = (ResourceTable::new(), Nowhere::new(folder).expect("is made").view());
         let mut view = WasiFilesystemCtxView { ctx: &mut ctx, table: &mut table };
         let (handle, _) = view.get_directories().expect("answers").pop().expect("one");
-        let mut workspace = Workspace::new(folder.join("work"), descriptors);
+        // Its history counts in a part of its own, so that the numbers below are the guest's.
+        let common = Workspaces::new(Clock::manual(1_000), 100);
+        let mut workspace = Workspace::new(common.closed(Place::new(folder), Named::default()), descriptors);
         workspace.handed_out(&handle);
         (workspace, table, handle)
     }

@@ -28,6 +28,7 @@ mod http_edges;
 mod instances;
 mod invariants;
 mod logs;
+mod one_cut;
 mod owners;
 mod park_retry_discard;
 mod resume;

@@ -1,0 +1,335 @@
+//! The workspace of an instance, as its turns and its owner share it.
+//!
+//! Closed until somebody uses a file; opening brings the folder to the last cut. Must never let a guest near the folder while
+//! it is closed: after a crash, what it wrote would be taken for the cut's.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use lru::LruCache;
+use podium_chronicle::limits::DESCRIPTORS_MAX;
+use podium_chronicle::{
+    BroughtBack, Chronicle, ChronicleError, ContentHash, DirtySet, Named, Opened, Place, Prepared, Retention,
+    SnapshotRequest, Surroundings, Suspended, VersionKind,
+};
+use podium_kit::Clock;
+
+/// What all workspaces of a host have in common.
+#[derive(Debug, Clone)]
+pub struct Workspaces(Arc<Common>);
+
+#[derive(Debug)]
+struct Common {
+    clock: Clock,
+    boot_id: String,
+    /// Histories that are open, by their use; what is in use may be one too many until it is not.
+    open: Mutex<LruCache<PathBuf, Weak<Inner>>>,
+    open_max: usize,
+}
+
+impl Workspaces {
+    /// Those of a host, which may hold so many descriptors for their histories.
+    pub fn new(clock: Clock, descriptors: usize) -> Self {
+        let open_max = (descriptors / DESCRIPTORS_MAX).max(1);
+        let open = Mutex::new(LruCache::unbounded());
+        Self(Arc::new(Common { clock, boot_id: podium_chronicle::boot_id(), open, open_max }))
+    }
+
+    /// The workspace in a folder, closed, as the last cut names it.
+    pub fn closed(&self, place: Place, named: Named) -> Workspace {
+        Workspace(Arc::new(Inner {
+            place,
+            common: Arc::clone(&self.0),
+            dirty: DirtySet::new(),
+            state: Mutex::new(State { named, prepared: None, history: History::Closed }),
+        }))
+    }
+}
+
+impl Common {
+    /// A history is open and in use now; others give their descriptors back where there are too many.
+    fn used(&self, workspace: &Arc<Inner>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.put(workspace.place.metadata(), Arc::downgrade(workspace));
+        for _ in self.open_max..open.len() {
+            let Some((place, other)) = open.pop_lru() else { return };
+            // One that cannot give way is in use.
+            if other.upgrade().is_some_and(|inner| !inner.suspend()) {
+                open.put(place, other);
+            }
+        }
+    }
+
+    fn closes(&self, workspace: &Inner) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).pop(&workspace.place.metadata());
+    }
+}
+
+/// One instance's workspace; clones are the same one. Every method may block.
+#[derive(Debug, Clone)]
+pub struct Workspace(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    common: Arc<Common>,
+    dirty: DirtySet,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    named: Named,
+    /// The version that the next cut may name.
+    prepared: Option<(u64, ContentHash)>,
+    history: History,
+}
+
+#[derive(Debug)]
+enum History {
+    Closed,
+    /// Open, without a descriptor.
+    Suspended(Suspended),
+    Open(Box<Chronicle>),
+}
+
+impl Inner {
+    /// Gives its descriptors back; false when it is in use.
+    fn suspend(&self) -> bool {
+        let Ok(mut state) = self.state.try_lock() else { return false };
+        match std::mem::replace(&mut state.history, History::Closed) {
+            History::Open(chronicle) => match chronicle.suspend() {
+                Ok(suspended) => state.history = History::Suspended(suspended),
+                Err(chronicle) => {
+                    state.history = History::Open(chronicle);
+                    return false;
+                }
+            },
+            other => state.history = other,
+        }
+        true
+    }
+}
+
+impl Workspace {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic in the history leaves what the next opening mends.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens it where it is closed, and gives the folder that its guests see.
+    pub fn open(&self) -> Result<PathBuf, ChronicleError> {
+        self.opened(&mut self.state())?;
+        Ok(self.0.place.work())
+    }
+
+    /// As [`Workspace::open`]; none while nobody ever used a file, and then nothing is made.
+    pub fn open_if_used(&self) -> Result<Option<PathBuf>, ChronicleError> {
+        let state = &mut *self.state();
+        let is_used = !matches!(state.history, History::Closed)
+            || state.named.root.is_some()
+            || self.0.place.work().symlink_metadata().is_ok();
+        if !is_used {
+            return Ok(None);
+        }
+        self.opened(state)?;
+        Ok(Some(self.0.place.work()))
+    }
+
+    fn opened<'a>(&self, state: &'a mut State) -> Result<&'a mut Chronicle, ChronicleError> {
+        let chronicle = match std::mem::replace(&mut state.history, History::Closed) {
+            History::Open(chronicle) => chronicle,
+            History::Suspended(suspended) => Box::new(suspended.resume()?),
+            History::Closed => Box::new(self.begin(state.named)?),
+        };
+        self.0.common.used(&self.0);
+        state.history = History::Open(chronicle);
+        match &mut state.history {
+            History::Open(chronicle) => Ok(chronicle),
+            History::Suspended(_) | History::Closed => Err(ChronicleError::Refused("the history is closed")),
+        }
+    }
+
+    /// As [`Workspace::opened`], where it was open and may have changed since.
+    fn changed<'a>(&self, state: &'a mut State) -> Result<Option<&'a mut Chronicle>, ChronicleError> {
+        match state.history {
+            // Closed, it was not written to.
+            History::Closed => Ok(None),
+            History::Suspended(_) if !self.0.dirty.is_dirty() => Ok(None),
+            History::Suspended(_) | History::Open(_) => self.opened(state).map(Some),
+        }
+    }
+
+    fn begin(&self, named: Named) -> Result<Chronicle, ChronicleError> {
+        let common = &self.0.common;
+        let surroundings = Surroundings {
+            clock: common.clock.clone(),
+            boot_id: common.boot_id.clone(),
+            limits: podium_chronicle::Limits::default(),
+            retention: Retention::default(),
+        };
+        let (chronicle, opened) = Chronicle::open(self.0.place.clone(), named, surroundings, self.0.dirty.clone())?;
+        self.say(&opened);
+        Ok(chronicle)
+    }
+
+    fn say(&self, opened: &Opened) {
+        let place = self.0.place.metadata();
+        for segment in &opened.damaged_segments {
+            tracing::error!(place = %place.display(), segment, "a segment of a workspace's history is damaged");
+        }
+        if let Some(version) = opened.recovered {
+            tracing::warn!(place = %place.display(), version, "what no cut knows of is kept as a recovered version");
+        }
+        if opened.too_large_to_keep {
+            tracing::warn!(place = %place.display(), "what no cut knows of was too large to be kept");
+        }
+    }
+
+    /// True when files lie there of which no cut knows. Does not block for long.
+    pub fn has_strangers(&self) -> bool {
+        let is_named = self.state().named.root.is_some();
+        !is_named && std::fs::read_dir(self.0.place.work()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Opens it; true when its files are from before there was a history, and a cut has to name them before a turn may change them.
+    pub fn open_unadopted(&self) -> Result<bool, ChronicleError> {
+        Ok(self.opened(&mut self.state())?.is_unadopted())
+    }
+
+    /// Where writes are told.
+    pub fn dirty(&self) -> &DirtySet {
+        &self.0.dirty
+    }
+
+    /// What it holds now becomes a version, durable and not yet true (TURN.md §3, steps 2 and 3); none when it is the last
+    /// cut's still.
+    pub fn prepare(&self, kind: VersionKind, cut: u64, turn: Option<u64>) -> Result<Option<Prepared>, ChronicleError> {
+        let state = &mut *self.state();
+        let named = state.named;
+        let Some(chronicle) = self.changed(state)? else { return Ok(None) };
+        let prepared = chronicle.prepare(SnapshotRequest { kind, cut: Some(cut), turn, scan: false })?;
+        state.prepared = Some((prepared.version, prepared.root));
+        Ok(Some(prepared).filter(|prepared| prepared.version != named.version))
+    }
+
+    /// A cut names the version that was prepared last.
+    pub fn committed(&self, cut: u64, version: u64) {
+        let state = &mut *self.state();
+        let Some((_, root)) = state.prepared.take().filter(|prepared| prepared.0 == version) else { return };
+        state.named = Named { cut, version, root: Some(root) };
+        let History::Open(chronicle) = &mut state.history else { return };
+        if let Err(error) = chronicle.commit(version, cut) {
+            // The cut is true; the history notes it before it does anything that rests on it.
+            tracing::warn!(place = %self.0.place.metadata().display(), %error, "a version cannot be marked as committed");
+        }
+    }
+
+    /// True when a snapshot would look at something. Does not block for long.
+    pub fn is_dirty(&self) -> bool {
+        let state = self.state();
+        !matches!(state.history, History::Closed) && (state.prepared.is_some() || self.0.dirty.is_dirty())
+    }
+
+    /// Brings the folder back to the last cut, where it was used since.
+    pub fn roll_back(&self) -> Result<Option<BroughtBack>, ChronicleError> {
+        let state = &mut *self.state();
+        state.prepared = None;
+        let Some(chronicle) = self.changed(state)? else { return Ok(None) };
+        match chronicle.roll_back() {
+            Ok(back) => Ok(Some(back)),
+            Err(error) => {
+                // The next opening looks at everything.
+                state.history = History::Closed;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes what is left to write, and closes. It may be opened again.
+    pub fn close(&self) -> Result<(), ChronicleError> {
+        let state = &mut *self.state();
+        if let History::Closed = state.history {
+            return Ok(());
+        }
+        self.opened(state)?;
+        self.0.common.closes(&self.0);
+        match std::mem::replace(&mut state.history, History::Closed) {
+            History::Open(chronicle) => chronicle.rest(),
+            History::Suspended(_) | History::Closed => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workspaces(descriptors: usize) -> Workspaces {
+        Workspaces::new(Clock::manual(1_000), descriptors)
+    }
+
+    fn cut(workspace: &Workspace, cut: u64) -> Prepared {
+        let prepared = workspace.prepare(VersionKind::Turn, cut, Some(cut)).expect("prepares").expect("has changed");
+        workspace.committed(cut, prepared.version);
+        prepared
+    }
+
+    #[test]
+    fn nothing_is_made_until_a_file_is_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::new(folder.path().join("chronicle"));
+        let workspace = workspaces(100).closed(place, Named::default());
+        assert_eq!(workspace.open_if_used().expect("looks"), None);
+        assert_eq!(workspace.prepare(VersionKind::Turn, 1, None).expect("nothing"), None);
+        assert_eq!(workspace.roll_back().expect("nothing"), None);
+        assert!(!folder.path().join("chronicle").exists());
+    }
+
+    #[test]
+    fn what_a_failed_turn_wrote_goes_and_what_a_cut_has_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::new(folder.path().join("chronicle"));
+        let workspace = workspaces(100).closed(place.clone(), Named::default());
+        let work = workspace.open().expect("opens");
+        std::fs::write(work.join("a"), "one").expect("writes");
+        workspace.dirty().touched(&"a".parse().expect("a path"));
+        let first = cut(&workspace, 1);
+        std::fs::write(work.join("a"), "two").expect("writes");
+        workspace.dirty().touched(&"a".parse().expect("a path"));
+        let back = workspace.roll_back().expect("goes back").expect("it was used");
+        assert!(back.kept.is_some(), "what it wrote is kept");
+        assert_eq!(std::fs::read(work.join("a")).expect("is there"), b"one");
+        assert_eq!(workspace.prepare(VersionKind::Turn, 2, None).expect("nothing"), None);
+        workspace.close().expect("closes");
+
+        // Another process of the host finds the same.
+        let named = Named { cut: 1, version: first.version, root: Some(first.root) };
+        let again = workspaces(100).closed(place, named);
+        assert_eq!(again.open_if_used().expect("opens"), Some(work.clone()));
+        assert_eq!(std::fs::read(work.join("a")).expect("is there"), b"one");
+    }
+
+    #[test]
+    fn the_history_used_longest_ago_gives_its_descriptors_to_another_and_misses_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let common = workspaces(DESCRIPTORS_MAX);
+        let [one, two] =
+            ["one", "two"].map(|name| common.closed(Place::new(folder.path().join(name)), Named::default()));
+        let is_open = |workspace: &Workspace| matches!(workspace.state().history, History::Open(_));
+        let work = one.open().expect("opens");
+        two.open().expect("opens");
+        assert!(!is_open(&one) && is_open(&two));
+        assert!(!one.is_dirty());
+        std::fs::write(work.join("a"), "meanwhile").expect("writes");
+        one.dirty().touched(&"a".parse().expect("a path"));
+        assert_eq!(cut(&one, 1).added, 1);
+        assert!(is_open(&one) && !is_open(&two));
+        two.open().expect("opens again");
+        std::fs::write(work.join("a"), "of a turn that failed").expect("writes");
+        one.dirty().touched(&"a".parse().expect("a path"));
+        one.roll_back().expect("goes back");
+        assert_eq!(std::fs::read(work.join("a")).expect("is there"), b"meanwhile");
+        [one, two].iter().for_each(|workspace| workspace.close().expect("closes"));
+    }
+}

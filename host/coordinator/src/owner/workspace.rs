@@ -1,0 +1,128 @@
+//! The workspace at the owner's steps: a version before a cut, back to the last cut when there is none.
+//!
+//! The history blocks, so it works on a thread that may. Must never make a cut of a turn with files of another: what a turn wrote
+//! is in the version that its cut names, or goes.
+
+use std::path::PathBuf;
+
+use podium_capabilities::turn::Turn;
+use podium_capabilities::workspace::Workspace;
+use podium_chronicle::{ChronicleError, ContentHash, Named, VersionKind};
+use podium_store::WorkspaceAt;
+use podium_wire::rest::LogLevel;
+
+use super::Owner;
+use crate::error::Error;
+
+/// The last cut's workspace, as the history is asked for it.
+pub(super) fn named(cut: u64, at: Option<&WorkspaceAt>) -> Result<Named, Error> {
+    let Some(at) = at else { return Ok(Named { cut, ..Named::default() }) };
+    let root = ContentHash::from_slice(&at.root)
+        .ok_or(ChronicleError::Refused("the name of a workspace's content is damaged"))?;
+    Ok(Named { cut, version: at.version, root: Some(root) })
+}
+
+/// Does what may block with a workspace.
+async fn blocking<T: Send + 'static>(
+    workspace: &Workspace,
+    work: impl FnOnce(&Workspace) -> Result<T, ChronicleError> + Send + 'static,
+) -> Result<T, Error> {
+    let workspace = workspace.clone();
+    let done = podium_kit::spawn::blocking(move || work(&workspace)).await;
+    Ok(done.map_err(|_| Error::Stopping)??)
+}
+
+impl Owner {
+    /// The folder as the last cut, or the running turn, has it; none while nobody ever used a file.
+    pub(super) async fn folder_if_used(&mut self) -> Result<Option<PathBuf>, Error> {
+        blocking(&self.workspace, Workspace::open_if_used).await
+    }
+
+    /// The folder, made where it is not there yet.
+    pub(super) async fn folder(&mut self) -> Result<PathBuf, Error> {
+        self.mark_active().await?;
+        blocking(&self.workspace, Workspace::open).await
+    }
+
+    /// Files from before there was a history come into a cut of their own, before a turn may change them.
+    pub(super) async fn adopt(&mut self) {
+        if !self.workspace.has_strangers() {
+            return;
+        }
+        let adopted = match blocking(&self.workspace, Workspace::open_unadopted).await {
+            Ok(true) => self.mark_active().await.and(self.cut_external().await),
+            Ok(false) => return,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = adopted {
+            tracing::error!(instance = %self.id, %error, "the files of a workspace from before its history cannot be kept");
+        }
+    }
+
+    /// Makes a version of what was written since the last cut, for the next cut to name; none when nothing was.
+    pub(super) async fn snapshot(
+        &mut self,
+        kind: VersionKind,
+        turn: Option<u64>,
+    ) -> Result<Option<WorkspaceAt>, Error> {
+        if !self.workspace.is_dirty() {
+            return Ok(None);
+        }
+        let cut = self.core.cut + 1;
+        let prepared = blocking(&self.workspace, move |workspace| workspace.prepare(kind, cut, turn)).await?;
+        for skipped in prepared.iter().flat_map(|prepared| &prepared.skipped) {
+            tracing::warn!(instance = %self.id, cut, ?skipped, "left out of the workspace's version");
+        }
+        Ok(prepared.map(|prepared| WorkspaceAt { version: prepared.version, root: prepared.root.as_bytes().to_vec() }))
+    }
+
+    /// The cut that names a version was made.
+    pub(super) async fn workspace_is_true(&mut self, cut: u64, version: u64) {
+        let done = blocking(&self.workspace, move |workspace| {
+            workspace.committed(cut, version);
+            Ok(())
+        });
+        if let Err(error) = done.await {
+            tracing::warn!(instance = %self.id, %error, "a version cannot be marked as committed");
+        }
+    }
+
+    /// Brings the workspace back to the last cut; what the turn wrote is kept as a recovered version, and its log says so.
+    pub(super) async fn roll_back(&mut self, turn: Option<&Turn>) -> Result<(), Error> {
+        if !self.workspace.is_dirty() {
+            return Ok(());
+        }
+        let back = match blocking(&self.workspace, Workspace::roll_back).await {
+            Ok(Some(back)) => back,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                // It is opened anew by who uses a file next, which a guest does once.
+                self.warm.drop_guest();
+                return Err(error);
+            }
+        };
+        let said = match back.kept {
+            Some(version) => format!("the files that it wrote are kept as version {version}"),
+            None if back.too_large_to_keep => "it wrote too much to be kept".to_owned(),
+            None => return Ok(()),
+        };
+        if let Some(turn) = turn {
+            turn.host_log(LogLevel::Warn, &said);
+        }
+        Ok(())
+    }
+
+    /// As [`Owner::roll_back`], where nothing waits for it: what cannot be brought back now is when a file is used next.
+    pub(super) async fn try_roll_back(&mut self, turn: Option<&Turn>) {
+        if let Err(error) = self.roll_back(turn).await {
+            tracing::error!(instance = %self.id, %error, "a workspace cannot be brought back");
+        }
+    }
+
+    /// Closes the workspace of an owner that leaves.
+    pub(super) async fn close_workspace(&mut self) {
+        if let Err(error) = blocking(&self.workspace, Workspace::close).await {
+            tracing::warn!(instance = %self.id, %error, "a workspace is left as after a crash");
+        }
+    }
+}
