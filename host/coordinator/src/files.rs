@@ -232,6 +232,7 @@ mod tests {
     fn links_out_of_the_workspace_and_pipes_are_refused() {
         let home = tempfile::tempdir().expect("temp folder");
         let root = home.path().join("work");
+        std::fs::create_dir(&root).expect("makes");
         let workspace = Workspace::open(&root).expect("opens");
         std::fs::write(home.path().join("secret"), "s").expect("writes");
         std::os::unix::fs::symlink("../secret", root.join("out")).expect("links");

@@ -223,7 +223,8 @@ mod tests {
         #[test]
         fn nothing_is_handed_out_twice(limit in any::<u64>(), more in 0..10_000_u64) {
             let budget = Budget::of(limit);
-            let parts = [budget.connections, budget.guest_files, budget.transfers, budget.databases];
+            let Budget { connections, guest_files, transfers, databases, histories, .. } = budget;
+            let parts = [connections, guest_files, transfers, databases, histories];
             let parts = parts.map(|part| part as u128);
             let own = (limit / OWN_SHARE).min(OWN_MAX);
             prop_assert_eq!(parts.iter().sum::<u128>() + u128::from(own), u128::from(limit));
@@ -237,6 +238,7 @@ mod tests {
             prop_assert!(larger.guest_files >= budget.guest_files && larger.transfers >= budget.transfers);
             // Three shares may round up at once.
             prop_assert!(larger.databases + 2 >= budget.databases, "{:?} {:?}", budget, larger);
+            prop_assert!(larger.histories + 1 >= budget.histories, "{:?} {:?}", budget, larger);
         }
 
         #[test]

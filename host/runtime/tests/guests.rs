@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
-use podium_capabilities::workspace::Workspaces;
+use podium_capabilities::workspace::{Workspace, Workspaces};
 use podium_capabilities::{Limits, Turn, TurnOutput, TurnSpec};
 use podium_chronicle::{Named, Place};
 use podium_kit::descriptors::Part;
@@ -63,6 +63,7 @@ impl HistoryPort for Kept {
 /// A runtime with one agent in it.
 struct House {
     folder: tempfile::TempDir,
+    workspace: Workspace,
     runtime: Runtime,
     agent: Arc<Agent>,
 }
@@ -161,7 +162,9 @@ impl House {
         let bytes = component(agent);
         let digest = Digest::from_bytes(*blake3::hash(&bytes).as_bytes());
         let agent = runtime.load(&digest, async { Ok(bytes.into()) }).await.expect("loads");
-        Self { folder, runtime, agent }
+        let place = Place::new(folder.path());
+        let workspace = Workspaces::new(Clock::system(), 100).closed(place, Named::default());
+        Self { folder, workspace, runtime, agent }
     }
 
     fn turn(&self, change: impl FnOnce(&mut TurnSpec)) -> (Turn, Arc<Kept>) {
@@ -181,7 +184,7 @@ impl House {
             state_version: 0,
             config: Arc::new(json!({})),
             config_rev: 1,
-            workspace: Workspaces::new(clock.clone(), 100).closed(Place::new(self.folder.path()), Named::default()),
+            workspace: self.workspace.clone(),
             now_ms: clock.now_ms(),
         };
         change(&mut spec);
