@@ -53,28 +53,46 @@ fn deaths(data: &Data, id: InstanceId, message: &str) -> u32 {
     inbox.iter().find(|row| row.id == message).expect("the message is there").attempts
 }
 
+/// Lets the agent wait, or spin, from its next attempt on: a file that is there or not, changed while the instance is stopped.
+async fn set_calm(client: &Client, id: InstanceId, calm: bool) {
+    assert_eq!(client.post(&act_on(id, "stop")).await.status, 200);
+    eventually("the turn is set aside", async || {
+        let answer = match calm {
+            true => client.put_file(id, "calm", b"").await,
+            false => client.delete(&format!("/api/v1/instances/{id}/files/calm")).await,
+        };
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(client.post(&act_on(id, "start")).await.status, 200);
+}
+
+fn act_on(id: InstanceId, verb: &str) -> String {
+    format!("/api/v1/instances/{id}/{verb}")
+}
+
 #[tokio::test]
 async fn a_wait_forgives_deaths_whatever_ends_it() {
     let host = Host::start().await;
     assert_eq!(host.client().deploy(agents::with_retry("probe", 2), None, None).await.status, 201);
     let id = host.client().instance("probe").await;
-    let work = host.data().path().join(format!("instances/{id}/chronicle/work"));
     host.client().post_message(id, "m", "spin-unless calm").await;
     let running = |info: &podium_wire::rest::InstanceInfo| info.status == InstanceStatus::Running;
     host.client().until(id, "it runs", running).await;
     // One death, then an attempt that waits long enough for it to be forgiven.
     let data = host.kill();
-    std::fs::create_dir_all(&work).expect("is made");
-    std::fs::write(work.join("calm"), "").expect("is written");
     let host = Host::start_on(&data).await;
-    host.client().until(id, "it waits", |info| info.status == InstanceStatus::Waiting).await;
+    host.client().until(id, "it runs", running).await;
+    set_calm(&host.client(), id, true).await;
+    host.client().until_waiting(id).await;
     eventually("the death is forgiven", async || (deaths(&data, id, "m") == 0).then_some(())).await;
     let (status, _) = host.stop().await;
     assert!(status.success(), "{status}");
     assert_eq!(deaths(&data, id, "m"), 0, "a stop brings no death back");
     // So there is one more to die before it is parked.
-    std::fs::remove_file(work.join("calm")).expect("is removed");
     let host = Host::start_on(&data).await;
+    host.client().until_waiting(id).await;
+    set_calm(&host.client(), id, false).await;
     host.client().until(id, "it runs", running).await;
     let host = Host::start_on(&host.kill()).await;
     let runs = [InstanceStatus::Running, InstanceStatus::Parked];
