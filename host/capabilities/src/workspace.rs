@@ -209,8 +209,14 @@ impl Workspace {
         let named = state.named;
         let Some(chronicle) = self.changed(state)? else { return Ok(None) };
         let prepared = chronicle.prepare(SnapshotRequest { kind, cut: Some(cut), turn, scan: false })?;
+        for skipped in &prepared.skipped {
+            tracing::warn!(place = %self.0.place.metadata().display(), cut, ?skipped, "left out of a workspace's version");
+        }
+        if prepared.version == named.version {
+            return Ok(None);
+        }
         state.prepared = Some((prepared.version, prepared.root));
-        Ok(Some(prepared).filter(|prepared| prepared.version != named.version))
+        Ok(Some(prepared))
     }
 
     /// A cut names the version that was prepared last.
@@ -219,9 +225,16 @@ impl Workspace {
         let Some((_, root)) = state.prepared.take().filter(|prepared| prepared.0 == version) else { return };
         state.named = Named { cut, version, root: Some(root) };
         let History::Open(chronicle) = &mut state.history else { return };
+        let place = self.0.place.metadata();
         if let Err(error) = chronicle.commit(version, cut) {
             // The cut is true; the history notes it before it does anything that rests on it.
-            tracing::warn!(place = %self.0.place.metadata().display(), %error, "a version cannot be marked as committed");
+            tracing::warn!(place = %place.display(), %error, "a version cannot be marked as committed");
+        }
+        // Nobody waits for it now, and an agent may never rest.
+        if chronicle.checkpoint_due()
+            && let Err(error) = chronicle.checkpoint()
+        {
+            tracing::warn!(place = %place.display(), %error, "the log of a workspace's history cannot be written back");
         }
     }
 
@@ -301,6 +314,9 @@ mod tests {
         assert!(back.kept.is_some(), "what it wrote is kept");
         assert_eq!(std::fs::read(work.join("a")).expect("is there"), b"one");
         assert_eq!(workspace.prepare(VersionKind::Turn, 2, None).expect("nothing"), None);
+        workspace.dirty().touched(&"a".parse().expect("a path"));
+        assert_eq!(workspace.prepare(VersionKind::Turn, 2, None).expect("looks"), None, "it is as it was");
+        assert!(!workspace.is_dirty(), "and nothing is left to look at");
         workspace.close().expect("closes");
 
         // Another process of the host finds the same.

@@ -50,11 +50,15 @@ impl Owner {
             return;
         }
         let adopted = match blocking(&self.workspace, Workspace::open_unadopted).await {
-            Ok(true) => self.mark_active().await.and(self.cut_external().await),
+            Ok(true) => self.mark_active().await,
             Ok(false) => return,
             Err(error) => Err(error),
         };
-        if let Err(error) = adopted {
+        let cut = match adopted {
+            Ok(()) => self.cut_external().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = cut {
             tracing::error!(instance = %self.id, %error, "the files of a workspace from before its history cannot be kept");
         }
     }
@@ -70,9 +74,6 @@ impl Owner {
         }
         let cut = self.core.cut + 1;
         let prepared = blocking(&self.workspace, move |workspace| workspace.prepare(kind, cut, turn)).await?;
-        for skipped in prepared.iter().flat_map(|prepared| &prepared.skipped) {
-            tracing::warn!(instance = %self.id, cut, ?skipped, "left out of the workspace's version");
-        }
         Ok(prepared.map(|prepared| WorkspaceAt { version: prepared.version, root: prepared.root.as_bytes().to_vec() }))
     }
 
