@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::Data;
 use crate::host::binary;
 
+/// What a terminal's line is given to: the same on every machine, whatever its user's shell is.
+const SHELL: &str = "/bin/sh";
+
 /// How `podium` is called: with this environment and no other of its own variables.
 #[derive(Clone)]
 pub struct Cli {
@@ -128,13 +131,14 @@ impl Cli {
         command.spawn().expect("podium starts")
     }
 
-    /// Starts a shell line on a terminal of its own, `$PODIUM` being the binary. What is written to its input is typed.
+    /// Starts a shell line on a terminal of its own, `$PODIUM` being the binary. What is written to its input is typed. A Ctrl-C
+    /// goes to the shell, too: a line whose exit status counts begins with `exec`.
     pub fn start_on_terminal(&self, line: &str) -> Child {
         // A story that fails must not leave a terminal behind.
         let seconds = (crate::PATIENCE * 2).as_secs().to_string();
         let arguments = ["--foreground", &seconds, "script", "-qefc", line, "/dev/null"];
         let mut command = self.command(std::path::Path::new("timeout"), &arguments);
-        command.env("TERM", "xterm-256color").env("PODIUM", binary());
+        command.env("TERM", "xterm-256color").env("PODIUM", binary()).env("SHELL", SHELL);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("script, of util-linux, starts")
     }
@@ -170,7 +174,7 @@ impl Cli {
         let quoted: Vec<String> = arguments.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
         let line = format!("{} {}", binary().display(), quoted.join(" "));
         let mut command = self.command(std::path::Path::new("script"), &["-qefc", &line, "/dev/null"]);
-        command.env("TERM", "xterm-256color").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("TERM", "xterm-256color").env("SHELL", SHELL).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let call = move || {
             let output = command.output().expect("script, of util-linux, starts");
             Output {

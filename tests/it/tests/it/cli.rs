@@ -302,7 +302,7 @@ async fn control_c_in_a_chat_ends_the_turn_and_says_so() {
 async fn ctrl_c_at_the_prompt_ends_the_running_turn_and_the_conversation_goes_on() {
     let (host, cli, id) = with("probe").await;
     let (client, instance) = (host.client(), id.parse().expect("an id"));
-    let mut child = cli.start_on_terminal(&format!("$PODIUM chat {id}"));
+    let mut child = cli.start_on_terminal(&format!("exec $PODIUM chat {id}"));
     let mut typed = child.stdin.take().expect("stdin is a pipe");
     let mut shown = child.stdout.take().expect("stdout is a pipe");
     let (sender, pieces) = std::sync::mpsc::channel();

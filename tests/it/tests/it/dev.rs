@@ -190,7 +190,7 @@ async fn an_author_s_afternoon() {
     dev.stop().await;
 
     // On a terminal it is a conversation.
-    let mut terminal = cli.start_on_terminal("$PODIUM dev");
+    let mut terminal = cli.start_on_terminal("exec $PODIUM dev");
     let mut typed = terminal.stdin.take().expect("stdin is a pipe");
     let mut shown = terminal.stdout.take().expect("stdout is a pipe");
     let (sender, pieces) = channel();

@@ -423,7 +423,7 @@ async fn a_second_line_typed_in_a_chat_steers_its_turn() {
     use std::io::{Read, Write};
     let (host, _client, id) = steered(json!({})).await;
     let cli = Cli::new(host.data()).url(host.url());
-    let mut child = cli.start_on_terminal(&format!("$PODIUM chat {id}"));
+    let mut child = cli.start_on_terminal(&format!("exec $PODIUM chat {id}"));
     let mut stdin = child.stdin.take().expect("a pipe");
     let mut stdout = child.stdout.take().expect("a pipe");
     let talk = tokio::task::spawn_blocking(move || {
