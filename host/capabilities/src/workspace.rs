@@ -126,14 +126,30 @@ impl Workspace {
     /// As [`Workspace::open`]; none while nobody ever used a file, and then nothing is made.
     pub fn open_if_used(&self) -> Result<Option<PathBuf>, ChronicleError> {
         let state = &mut *self.state();
-        let is_used = !matches!(state.history, History::Closed)
-            || state.named.root.is_some()
-            || self.0.place.work().symlink_metadata().is_ok();
-        if !is_used {
+        if !self.is_used(state) {
             return Ok(None);
         }
         self.opened(state)?;
         Ok(Some(self.0.place.work()))
+    }
+
+    /// Reads the history of what cuts have; none while nobody ever used a file. The owner and its turn wait meanwhile, so what is
+    /// read at once is bounded.
+    pub fn read<T>(
+        &self,
+        read: impl FnOnce(&Chronicle) -> Result<T, ChronicleError>,
+    ) -> Result<Option<T>, ChronicleError> {
+        let state = &mut *self.state();
+        if !self.is_used(state) {
+            return Ok(None);
+        }
+        read(self.opened(state)?).map(Some)
+    }
+
+    fn is_used(&self, state: &State) -> bool {
+        !matches!(state.history, History::Closed)
+            || state.named.root.is_some()
+            || self.0.place.work().symlink_metadata().is_ok()
     }
 
     fn opened<'a>(&self, state: &'a mut State) -> Result<&'a mut Chronicle, ChronicleError> {
@@ -296,6 +312,7 @@ mod tests {
         assert_eq!(workspace.open_if_used().expect("looks"), None);
         assert_eq!(workspace.prepare(VersionKind::Turn, 1, None).expect("nothing"), None);
         assert_eq!(workspace.roll_back().expect("nothing"), None);
+        assert_eq!(workspace.read(Chronicle::stats).expect("nothing"), None);
         assert!(!folder.path().join("chronicle").exists());
     }
 
@@ -322,6 +339,8 @@ mod tests {
         // Another process of the host finds the same.
         let named = Named { cut: 1, version: first.version, root: Some(first.root) };
         let again = workspaces(100).closed(place, named);
+        let kept = again.read(|chronicle| chronicle.versions(0, 10)).expect("reads").expect("it was used");
+        assert_eq!(kept.iter().map(|version| version.id).collect::<Vec<_>>(), [first.version, back.kept.unwrap_or(0)]);
         assert_eq!(again.open_if_used().expect("opens"), Some(work.clone()));
         assert_eq!(std::fs::read(work.join("a")).expect("is there"), b"one");
     }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use podium_chronicle::{Chronicle, ChronicleError};
 use podium_wire::rest::InstanceStatus;
 use podium_wire::{ErrorCode, InstanceId};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::host::Parts;
 use crate::hub::Hub;
 use crate::logs::Logs;
-use crate::owner::{COMMANDS_MAX, Command, Opening, Owner, Reply};
+use crate::owner::{COMMANDS_MAX, Command, HistoryRead, Opening, Owner, Reply};
 
 /// What an owner shows of itself without being asked.
 #[derive(Debug)]
@@ -132,6 +133,17 @@ impl Instances {
         let (reply, answer) = oneshot::channel();
         self.send(parts, id, command(reply));
         answer.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Reads the history of an instance's workspace; none while nobody ever used a file. The owner waits for `read`, which therefore
+    /// takes a bounded piece.
+    pub async fn history<T: Send + 'static>(
+        &self,
+        parts: &Arc<Parts>,
+        id: InstanceId,
+        read: impl FnOnce(&Chronicle) -> Result<T, ChronicleError> + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        self.ask(parts, id, |reply| Command::History(HistoryRead::new(read, reply))).await
     }
 
     /// Takes the place of an instance that is about to be made, before anybody can learn of it: commands wait there, and nobody

@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use podium_capabilities::workspace::Workspace;
+use podium_chronicle::{Chronicle, ChronicleError};
 use podium_kit::trace::Span;
 use podium_store::Outcome;
 use podium_wire::asks::AskList;
@@ -68,6 +70,36 @@ pub struct StateView {
     pub cut: u64,
 }
 
+/// What is done with the workspace, or with the reason why it is not there.
+type Reading = dyn FnOnce(Result<&Workspace, Error>) + Send;
+
+/// A reading of the workspace's history, which answers whoever waits for it. It may block, and belongs on a thread that may.
+pub struct HistoryRead(Box<Reading>);
+
+impl HistoryRead {
+    /// Reads with `read` what goes to `reply`: none while nobody ever used a file.
+    pub fn new<T: Send + 'static>(
+        read: impl FnOnce(&Chronicle) -> Result<T, ChronicleError> + Send + 'static,
+        reply: Reply<Option<T>>,
+    ) -> Self {
+        Self(Box::new(move |workspace| {
+            let found = workspace.and_then(|workspace| Ok(workspace.read(read)?));
+            drop(reply.send(found));
+        }))
+    }
+
+    /// Reads and answers. Blocks.
+    pub(super) fn from(self, workspace: &Workspace) {
+        (self.0)(Ok(workspace));
+    }
+}
+
+impl std::fmt::Debug for HistoryRead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HistoryRead").finish_non_exhaustive()
+    }
+}
+
 /// A command to an owner.
 #[derive(Debug)]
 pub enum Command {
@@ -110,6 +142,8 @@ pub enum Command {
     Discard(String, Reply<u64>),
     /// Opens the workspace; answers its folder, if anybody ever used a file.
     Folder(Reply<Option<PathBuf>>),
+    /// Reads the workspace's history.
+    History(HistoryRead),
     /// Changes a workspace file; answers the cut.
     Write(FileChange, Reply<u64>),
     /// Removes the instance and its data.
@@ -128,6 +162,7 @@ impl Command {
             Self::State(reply) => drop(reply.send(Err(error))),
             Self::Config(reply) | Self::SetConfig { reply, .. } => drop(reply.send(Err(error))),
             Self::Folder(reply) => drop(reply.send(Err(error))),
+            Self::History(read) => (read.0)(Err(error)),
             Self::Upgrade(_, reply) => drop(reply.send(Err(error))),
             Self::Stop(reply) | Self::Start(reply) => drop(reply.send(Err(error))),
             Self::Retry(_, reply) => drop(reply.send(Err(error))),

@@ -46,7 +46,7 @@ use deadlines::{Deadlines, reached};
 use steer::TurnSteers;
 
 pub(crate) use asks::Giving;
-pub(crate) use commands::{Ack, Command, Incoming, Receipt, Reply, StateView};
+pub(crate) use commands::{Ack, Command, HistoryRead, Incoming, Receipt, Reply, StateView};
 pub(crate) use config::{WantedConfig, check_size as check_config_size};
 pub(crate) use messages::HOST_SENDER;
 pub(crate) use open::Opening;
@@ -288,6 +288,7 @@ impl Owner {
             Command::Retry(id, reply) => answer(reply, self.retry(&id).await),
             Command::Discard(id, reply) => answer(reply, self.discard(&id).await),
             Command::Folder(reply) => answer(reply, self.folder_if_used().await),
+            Command::History(read) => self.read_history(read).await,
             Command::Write(change, reply) => answer(reply, self.write_file(change).await),
             Command::Delete(reply) => return Some(reply),
         }

@@ -11,7 +11,7 @@ use podium_chronicle::{ChronicleError, ContentHash, Named, VersionKind};
 use podium_store::WorkspaceAt;
 use podium_wire::rest::LogLevel;
 
-use super::Owner;
+use super::{HistoryRead, Owner};
 use crate::error::Error;
 
 /// The last cut's workspace, as the history is asked for it.
@@ -42,6 +42,17 @@ impl Owner {
     pub(super) async fn folder(&mut self) -> Result<PathBuf, Error> {
         self.mark_active().await?;
         blocking(&self.workspace, Workspace::open).await
+    }
+
+    /// Reads the history; whoever asked is answered by the reading.
+    pub(super) async fn read_history(&mut self, read: HistoryRead) {
+        let done = blocking(&self.workspace, move |workspace| {
+            read.from(workspace);
+            Ok(())
+        });
+        if let Err(error) = done.await {
+            tracing::debug!(instance = %self.id, %error, "nobody was left to read a history");
+        }
     }
 
     /// Files from before there was a history come into a cut of their own, before a turn may change them.
