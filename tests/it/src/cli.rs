@@ -174,7 +174,12 @@ impl Cli {
         let quoted: Vec<String> = arguments.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
         let line = format!("{} {}", binary().display(), quoted.join(" "));
         let mut command = self.command(std::path::Path::new("script"), &["-qefc", &line, "/dev/null"]);
-        command.env("TERM", "xterm-256color").env("SHELL", SHELL).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("TERM", "xterm-256color")
+            .env("SHELL", SHELL)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let call = move || {
             let output = command.output().expect("script, of util-linux, starts");
             Output {
