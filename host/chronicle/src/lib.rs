@@ -33,6 +33,7 @@ mod trash;
 mod tree;
 mod trees;
 mod version;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -54,3 +55,4 @@ pub use snapshot::SnapshotRequest;
 pub use suspended::Suspended;
 pub use tree::{Entry, Totals, empty_root};
 pub use version::{Iteration, Op, Prepared, Version, VersionKind, VersionStatus};
+pub use view::{VIEW_NAME, ViewFile, ViewName, ViewPath, Viewed};

@@ -72,6 +72,12 @@ pub const DESCRIPTORS_MAX: usize = 6 + OPEN_SEGMENTS_MAX;
 /// Rows of one answer of the history; more are asked for with `after`.
 pub const HISTORY_ROWS_MAX: usize = 1000;
 
+/// Bytes of a list in `.chronicle/query/`, which is made as a whole so that its size is known; the newest iterations are in it.
+pub const QUERY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Numbers that `.chronicle/at/` lists, the newest: a listing is for looking, and there may be millions.
+pub const AT_LISTED_MAX: usize = 1000;
+
 /// Bytes of a file that is shown as a text difference; larger ones are only said to differ.
 pub const TEXT_DIFF_BYTES_MAX: usize = 1024 * 1024;
 

@@ -134,12 +134,14 @@ pub enum SkipReason {
     OtherFileSystem,
     /// Its permissions keep the host from reading it.
     Unreadable,
+    /// It is named as the tree of the history is, [`crate::VIEW_NAME`] at the workspace's root.
+    Reserved,
     /// A kind that this host does not know.
     Unknown,
 }
 
 impl SkipReason {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Fifo,
         Self::Socket,
         Self::Device,
@@ -148,6 +150,7 @@ impl SkipReason {
         Self::PathTooLong,
         Self::OtherFileSystem,
         Self::Unreadable,
+        Self::Reserved,
         Self::Unknown,
     ];
 
@@ -162,6 +165,7 @@ impl SkipReason {
             Self::PathTooLong => "path_too_long",
             Self::OtherFileSystem => "other_file_system",
             Self::Unreadable => "unreadable",
+            Self::Reserved => "reserved",
             Self::Unknown => "unknown",
         }
     }

@@ -9,6 +9,7 @@ use std::fmt;
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
+use crate::VIEW_NAME;
 use crate::limits::{DEPTH_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
 
 /// A path beneath a workspace's root, at most [`PATH_BYTES_MAX`] bytes and [`DEPTH_MAX`] components; the root itself is empty.
@@ -133,6 +134,11 @@ impl WorkPath {
     /// True when this is `folder` or lies in it.
     pub fn is_within(&self, folder: &Self) -> bool {
         folder.is_root() || (self.0.starts_with(&folder.0) && matches!(self.0.get(folder.0.len()), None | Some(b'/')))
+    }
+
+    /// True for [`VIEW_NAME`] at the root and what is in it: there the history is shown, and nothing can be made.
+    pub fn is_reserved(&self) -> bool {
+        self.names().next() == Some(VIEW_NAME.as_bytes())
     }
 
     /// True when one of these is this path or lies in it.

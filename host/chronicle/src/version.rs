@@ -1,5 +1,7 @@
 //! A version of the workspace: what one snapshot found, and how true it is.
 
+use podium_wire::rest::FileOp;
+
 use crate::hash::ContentHash;
 use crate::node::{Kind, Skipped};
 use crate::path::WorkPath;
@@ -127,6 +129,16 @@ impl Op {
                 Self::Touched
             }
             _ => Self::Modified,
+        }
+    }
+
+    /// Its word for clients.
+    pub fn to_wire(self) -> FileOp {
+        match self {
+            Self::Added => FileOp::Created,
+            Self::Modified => FileOp::Modified,
+            Self::Deleted => FileOp::Deleted,
+            Self::Touched => FileOp::Touched,
         }
     }
 

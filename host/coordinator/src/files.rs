@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use podium_chronicle::{DirtySet, WorkPath};
+use podium_chronicle::{DirtySet, VIEW_NAME, WorkPath};
 use podium_wire::ErrorCode;
 use podium_wire::rest::{FileEntry, FileKind, FilePage};
 
@@ -42,7 +42,10 @@ impl WorkspacePath {
             && path.len() <= PATH_BYTES_MAX
             && !path.contains('\0')
             && path.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part.len() <= 255);
-        if sound {
+        if path.split('/').next() == Some(VIEW_NAME) {
+            let message = format!("`{VIEW_NAME}` is where the history is shown, and holds nothing else");
+            Err(Error::coded(ErrorCode::InvalidPath, message))
+        } else if sound {
             Ok(Self(PathBuf::from(path)))
         } else {
             let shown: String = path.chars().take(80).collect();

@@ -397,6 +397,39 @@ pub struct FilePage {
     pub next: Option<String>,
 }
 
+/// What happened to a path of the workspace in one iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FileOp {
+    /// It is new.
+    Created,
+    /// It has another content, or is of another kind.
+    Modified,
+    /// It is gone.
+    Deleted,
+    /// Only its permissions or its time changed.
+    Touched,
+}
+
+/// One version of one path of the workspace, the same in `.chronicle/query/` as over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileIteration {
+    /// Its number among all changes of the workspace, from 1, never used twice.
+    pub n: u64,
+    /// Its number among the path's, from 1.
+    pub index: u64,
+    /// Path relative to the workspace, `/` between its parts; what is not UTF-8 is shown with U+FFFD.
+    pub path: String,
+    /// What happened.
+    pub op: FileOp,
+    /// Bytes now; 0 of folders and of what is gone.
+    pub size: u64,
+    /// BLAKE3 of the content now, 64 hexadecimal digits, of a link that of its target; null of folders and of what is gone.
+    pub hash: Option<String>,
+    /// When it became part of the history, in milliseconds since the Unix epoch.
+    pub timestamp_ms: u64,
+}
+
 /// Answer to a write from outside a turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExternalCut {

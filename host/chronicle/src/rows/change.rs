@@ -69,6 +69,40 @@ pub(crate) fn of_path(
     Ok(select.query_map(params![path, after, limit], read)?.collect::<Result<_, _>>()?)
 }
 
+/// A path's iterations with an index below `before`, of versions up to `version`, newest first.
+pub(crate) fn newest_of_path(
+    connection: &Connection,
+    path: &WorkPath,
+    before: Option<u64>,
+    version: u64,
+    limit: usize,
+) -> Result<Vec<Iteration>, ChronicleError> {
+    let mut select = connection.prepare_cached(&format!(
+        "{SELECT} WHERE path = ?1 AND idx < ?2 AND version <= ?3 ORDER BY idx DESC LIMIT ?4"
+    ))?;
+    let before = before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    Ok(select.query_map(params![path, before, version, limit], read)?.collect::<Result<_, _>>()?)
+}
+
+/// Whether anything beneath a path ever changed, in versions up to `version`.
+pub(crate) fn any_beneath(connection: &Connection, path: &WorkPath, version: u64) -> Result<bool, ChronicleError> {
+    // All that begin with the path and a slash; a zero is the byte behind the slash.
+    let range = [[path.as_bytes(), b"/"].concat(), [path.as_bytes(), b"0"].concat()];
+    let mut select = connection
+        .prepare_cached("SELECT EXISTS(SELECT 1 FROM change WHERE path > ?1 AND path < ?2 AND version <= ?3)")?;
+    Ok(select.query_row(params![range[0], range[1], version], |row| row.get(0))?)
+}
+
+/// The numbers of the newest changes that left content, of versions up to `version`, in order.
+pub(crate) fn last_files(connection: &Connection, version: u64, limit: usize) -> Result<Vec<u64>, ChronicleError> {
+    let mut select = connection
+        .prepare_cached("SELECT n FROM change WHERE version <= ?1 AND new IS NOT NULL ORDER BY n DESC LIMIT ?2")?;
+    let mut numbers: Vec<u64> =
+        select.query_map(params![version, limit], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    numbers.reverse();
+    Ok(numbers)
+}
+
 /// All iterations with a number above `after`, oldest first.
 pub(crate) fn list(connection: &Connection, after: u64, limit: usize) -> Result<Vec<Iteration>, ChronicleError> {
     let mut select = connection.prepare_cached(&format!("{SELECT} WHERE n > ?1 ORDER BY n LIMIT ?2"))?;

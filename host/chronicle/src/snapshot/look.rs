@@ -158,6 +158,10 @@ impl<'a> Look<'a> {
         meta: &Meta,
         known: Option<&StatRow>,
     ) -> Result<Seen, ChronicleError> {
+        if path.is_reserved() {
+            self.skip(path, SkipReason::Reserved, Some(meta))?;
+            return Ok(Seen::Nothing);
+        }
         let kind = match meta.kind {
             Ok(Kind::Folder) => return Ok(Seen::Folder(*meta)),
             Ok(kind) => kind,

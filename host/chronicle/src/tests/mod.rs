@@ -11,6 +11,7 @@ mod random;
 mod rights;
 mod store;
 mod versions;
+mod view;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -9,9 +9,9 @@ use podium_wire::manifest::{Lane, Manifest};
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
 use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, Deployment, DeploymentDetail, DeploymentPage, Description,
-    ExternalCut, FileEntry, FileKind, FilePage, Health, HistoryPage, Hook, InstanceInfo, InstancePage, InstanceStatus,
-    InstanceSummary, LogLevel, LogLine, LogPage, MessageOutcome, MessageReceipt, PostMessage, PutConfig, StateDocument,
-    UpgradeInstance, UpgradeReceipt, UpgradeStatus,
+    ExternalCut, FileEntry, FileIteration, FileKind, FileOp, FilePage, Health, HistoryPage, Hook, InstanceInfo,
+    InstancePage, InstanceStatus, InstanceSummary, LogLevel, LogLine, LogPage, MessageOutcome, MessageReceipt,
+    PostMessage, PutConfig, StateDocument, UpgradeInstance, UpgradeReceipt, UpgradeStatus,
 };
 use podium_wire::{DeploymentId, Digest, ErrorCode};
 use serde_json::{Map, Value, json};
@@ -198,6 +198,15 @@ pub(crate) fn samples() -> Vec<Sample> {
         "LogPage" => LogPage { lines: vec![log_line()], dropped: 2 },
         "FileEntry" => file(),
         "FilePage" => FilePage { files: vec![file()], next: Some("docs/a.md".into()) },
+        "FileIteration" => FileIteration {
+            n: 41,
+            index: 3,
+            path: "docs/a.md".into(),
+            op: FileOp::Modified,
+            size: 120,
+            hash: Some("9f".repeat(32)),
+            timestamp_ms: AT,
+        },
         "ExternalCut" => ExternalCut { cut: 5 },
         "UpgradeInstance" => UpgradeInstance {
             deployment_id: Some("counter:1.3.0".parse().expect("a reference")),
