@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use lru::LruCache;
 use podium_chronicle::limits::DESCRIPTORS_MAX;
 use podium_chronicle::{
-    BroughtBack, Chronicle, ChronicleError, ContentHash, DirtySet, Named, Opened, Place, Prepared, Retention,
-    SnapshotRequest, Surroundings, Suspended, VersionKind,
+    Brought, BroughtBack, Chronicle, ChronicleError, ContentHash, DirtySet, Named, Opened, Place, Prepared, Restored,
+    Retention, Sight, SnapshotRequest, Surroundings, Suspended, VersionKind, WorkPath,
 };
 use podium_kit::Clock;
 
@@ -144,6 +144,22 @@ impl Workspace {
             return Ok(None);
         }
         read(self.opened(state)?).map(Some)
+    }
+
+    /// Brings a path, with what is beneath it, to what it was at iteration `n`; gone, if it was not there. What is there now is in the
+    /// history first. The next cut makes it true, and rolling back undoes it.
+    pub fn restore(&self, path: &WorkPath, n: u64, sight: Sight) -> Result<Brought, ChronicleError> {
+        let state = &mut *self.state();
+        if !self.is_used(state) {
+            return Err(ChronicleError::NoIteration(n));
+        }
+        let named = state.named;
+        let Restored { before, brought } = self.opened(state)?.restore_to(path, n, sight)?;
+        if before.version != named.version {
+            // Nothing may be left to look at, and the cut has to name it all the same.
+            state.prepared = Some((before.version, before.root));
+        }
+        Ok(brought)
     }
 
     fn is_used(&self, state: &State) -> bool {
@@ -343,6 +359,38 @@ mod tests {
         assert_eq!(kept.iter().map(|version| version.id).collect::<Vec<_>>(), [first.version, back.kept.unwrap_or(0)]);
         assert_eq!(again.open_if_used().expect("opens"), Some(work.clone()));
         assert_eq!(std::fs::read(work.join("a")).expect("is there"), b"one");
+    }
+
+    #[test]
+    fn what_a_restore_found_is_in_the_next_cut_though_nothing_is_left_to_look_at() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let workspace = workspaces(100).closed(Place::new(folder.path().join("chronicle")), Named::default());
+        let a: WorkPath = "a".parse().expect("a path");
+        assert!(matches!(workspace.restore(&a, 1, Sight::Cuts), Err(ChronicleError::NoIteration(1))));
+        assert!(!folder.path().join("chronicle").exists());
+        let work = workspace.open().expect("opens");
+        let write = |content: &str| {
+            std::fs::write(work.join("a"), content).expect("writes");
+            workspace.dirty().touched(&a);
+        };
+        write("one");
+        cut(&workspace, 1);
+        write("two");
+        // What was not cut yet is kept first, and is told of to nobody but its turn.
+        assert_eq!(workspace.restore(&a, 1, Sight::Cuts).expect("restores").written, 1);
+        let told = |sight| {
+            let page = workspace.read(|chronicle| chronicle.told(&a, 0, 10, sight)).expect("reads").expect("is used");
+            page.iterations.iter().map(|it| (it.n, it.cut)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Sight::Cuts), [(1, Some(1))]);
+        assert_eq!(told(Sight::Turn), [(1, Some(1)), (2, None)]);
+        assert!(matches!(workspace.restore(&a, 2, Sight::Cuts), Err(ChronicleError::NoIteration(2))));
+        workspace.restore(&a, 2, Sight::Turn).expect("restores");
+        assert_eq!(std::fs::read(work.join("a")).expect("is there"), b"two");
+        cut(&workspace, 2);
+        assert_eq!(told(Sight::Cuts).iter().map(|(_, cut)| *cut).collect::<Vec<_>>()[1..], [Some(2); 3]);
+        let gone: WorkPath = "gone".parse().expect("a path");
+        assert!(matches!(workspace.restore(&gone, 1, Sight::Cuts), Err(ChronicleError::NotThere { .. })));
     }
 
     #[test]

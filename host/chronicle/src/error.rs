@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use podium_sqlite::{Failure, SqliteError};
+use podium_wire::ErrorCode;
 
 use crate::hash::ContentHash;
 use crate::path::{PathError, WorkPath};
@@ -58,6 +59,16 @@ pub enum ChronicleError {
         path: Option<WorkPath>,
         /// What does not fit.
         what: String,
+    },
+    /// Content that a restore needs is damaged.
+    #[error("{count} files cannot be brought back; the first is {path}: {what}")]
+    Unreadable {
+        /// The first one.
+        path: WorkPath,
+        /// What does not fit.
+        what: String,
+        /// How many there are.
+        count: usize,
     },
     /// The workspace or its history is larger than it may be.
     #[error("over the limit of {limit} {what}")]
@@ -131,6 +142,22 @@ impl ChronicleError {
         }
     }
 
+    /// The public code.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Path(_) => ErrorCode::InvalidPath,
+            Self::NoIteration(_) => ErrorCode::IterationNotFound,
+            Self::NotThere { .. } => ErrorCode::FileNotFound,
+            Self::OverLimit { .. } => ErrorCode::WorkspaceLimit,
+            // One file, and not the instance: everything else can be read.
+            Self::Damaged { path: Some(_), .. } | Self::Unreadable { .. } => ErrorCode::ContentDamaged,
+            Self::NoVersion(_) | Self::Refused(_) => ErrorCode::Internal,
+            Self::Sqlite(_) | Self::File { .. } | Self::Work { .. } | Self::Damaged { path: None, .. } => {
+                self.failure().map_or(ErrorCode::Internal, Failure::code)
+            }
+        }
+    }
+
     /// The kind of failure, where a disk is at fault.
     pub fn failure(&self) -> Option<Failure> {
         match self {
@@ -138,7 +165,7 @@ impl ChronicleError {
             Self::File { source, .. } | Self::Work { source, .. } => {
                 Some(SqliteError::file(PathBuf::new(), source.kind().into()).failure())
             }
-            Self::Damaged { .. } => Some(Failure::Damaged),
+            Self::Damaged { .. } | Self::Unreadable { .. } => Some(Failure::Damaged),
             _ => None,
         }
     }

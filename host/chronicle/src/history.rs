@@ -76,6 +76,8 @@ impl Chronicle {
 
     /// One iteration.
     pub fn iteration(&self, n: u64) -> Result<Iteration, ChronicleError> {
+        // SQLite has no larger numbers.
+        let n = n.min(i64::MAX.unsigned_abs());
         rows::change::find(self.database.connection(), n)?.ok_or(ChronicleError::NoIteration(n))
     }
 

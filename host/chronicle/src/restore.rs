@@ -45,6 +45,18 @@ pub struct Brought {
     pub damaged: Vec<(WorkPath, String)>,
 }
 
+impl Brought {
+    /// Refuses what is not whole, with the first file whose content is damaged.
+    pub fn all_readable(&self) -> Result<(), ChronicleError> {
+        match self.damaged.first() {
+            None => Ok(()),
+            Some((path, what)) => {
+                Err(ChronicleError::Unreadable { path: path.clone(), what: what.clone(), count: self.damaged.len() })
+            }
+        }
+    }
+}
+
 /// What a restore did, and what was there before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use podium_wire::rest::FileIteration;
+use podium_wire::rest::{FileIteration, FileKind};
 
 use crate::chronicle::Chronicle;
 use crate::error::ChronicleError;
@@ -276,16 +276,23 @@ fn not_there(path: &WorkPath) -> ChronicleError {
 }
 
 impl Iteration {
-    /// As clients are told of it.
+    /// As clients are told of it, without what its version says.
     pub fn to_wire(&self) -> FileIteration {
         FileIteration {
             n: self.n,
             index: self.index,
             path: String::from_utf8_lossy(self.path.as_bytes()).into_owned(),
             op: self.op.to_wire(),
+            kind: match self.kind {
+                Kind::File => FileKind::File,
+                Kind::Folder => FileKind::Folder,
+                Kind::Link => FileKind::Symlink,
+            },
             size: self.size,
             hash: self.new.map(|hash| hash.to_string()),
             timestamp_ms: self.at,
+            cut: None,
+            turn: None,
         }
     }
 }

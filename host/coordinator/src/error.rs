@@ -3,7 +3,6 @@
 use podium_chronicle::ChronicleError;
 use podium_registry::RegistryError;
 use podium_runtime::LoadError;
-use podium_sqlite::Failure;
 use podium_store::{AcceptError, StoreError};
 use podium_wire::{DeploymentId, ErrorCode, InstanceId, WireError};
 
@@ -63,23 +62,10 @@ impl Error {
             Self::Store(error) => error.code(),
             Self::Registry(error) => error.code(),
             Self::Load(error) => error.code(),
-            Self::Workspace(error) => workspace_code(error),
+            Self::Workspace(error) => error.code(),
             Self::Io(error) => io_code(error),
             Self::Stopping => ErrorCode::ShuttingDown,
         }
-    }
-}
-
-fn workspace_code(error: &ChronicleError) -> ErrorCode {
-    if let ChronicleError::OverLimit { .. } = error {
-        return ErrorCode::WorkspaceLimit;
-    }
-    match error.failure() {
-        Some(Failure::Full) => ErrorCode::StorageFull,
-        Some(Failure::ReadOnly) => ErrorCode::StorageReadOnly,
-        Some(Failure::Damaged) => ErrorCode::InstanceDamaged,
-        Some(_) => ErrorCode::StorageFailed,
-        None => ErrorCode::Internal,
     }
 }
 

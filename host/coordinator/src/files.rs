@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use podium_chronicle::{DirtySet, VIEW_NAME, WorkPath};
+use podium_chronicle::{ChronicleError, DirtySet, VIEW_NAME, WorkPath};
 use podium_wire::ErrorCode;
 use podium_wire::rest::{FileEntry, FileKind, FilePage};
 
@@ -53,6 +53,11 @@ impl WorkspacePath {
         }
     }
 
+    /// The path as the history knows it: links are not followed.
+    pub(crate) fn in_history(&self) -> Result<WorkPath, Error> {
+        Ok(WorkPath::new(self.0.as_os_str().as_bytes()).map_err(ChronicleError::from)?)
+    }
+
     /// The path.
     pub fn as_path(&self) -> &Path {
         &self.0
@@ -84,6 +89,11 @@ impl Workspace {
     /// Opens the folder.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         Ok(Self { dir: Dir::open_ambient_dir(path, ambient_authority())?, path: path.to_owned() })
+    }
+
+    /// True when something is at this path itself.
+    pub(crate) fn has(&self, path: &WorkspacePath) -> bool {
+        self.dir.symlink_metadata(path.as_path()).is_ok()
     }
 
     /// A file's content, opened for reading, and its size.
@@ -195,7 +205,8 @@ impl Workspace {
     }
 }
 
-fn not_a_file(path: &WorkspacePath) -> Error {
+/// There is something without content.
+pub(crate) fn not_a_file(path: &WorkspacePath) -> Error {
     Error::coded(ErrorCode::NotAFile, format!("`{}` is not a file", path.as_path().display()))
 }
 

@@ -26,6 +26,18 @@ pub enum Failure {
     Other,
 }
 
+impl Failure {
+    /// The public code of a failed database or file of the host's own.
+    pub fn code(self) -> podium_wire::ErrorCode {
+        match self {
+            Self::Full => podium_wire::ErrorCode::StorageFull,
+            Self::ReadOnly => podium_wire::ErrorCode::StorageReadOnly,
+            Self::Damaged => podium_wire::ErrorCode::InstanceDamaged,
+            Self::Io | Self::Missing | Self::Busy | Self::Other => podium_wire::ErrorCode::StorageFailed,
+        }
+    }
+}
+
 /// An error with its cause.
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteError {

@@ -81,12 +81,7 @@ impl StoreError {
             Self::Damaged { .. } | Self::Json(_) => ErrorCode::InstanceDamaged,
             Self::Slot(SlotError::Closed) => ErrorCode::ShuttingDown,
             Self::Exists(_) | Self::Refused(_) | Self::Slot(_) => ErrorCode::Internal,
-            Self::Sqlite(_) | Self::File { .. } => match self.failure() {
-                Some(Failure::Full) => ErrorCode::StorageFull,
-                Some(Failure::ReadOnly) => ErrorCode::StorageReadOnly,
-                Some(Failure::Damaged) => ErrorCode::InstanceDamaged,
-                _ => ErrorCode::StorageFailed,
-            },
+            Self::Sqlite(_) | Self::File { .. } => self.failure().map_or(ErrorCode::StorageFailed, Failure::code),
         }
     }
 

@@ -176,7 +176,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("chat", &[]),
-    ("files", &["ls", "cat", "put", "rm"]),
+    ("files", &["ls", "cat", "get", "put", "history", "restore", "rm"]),
     ("logs", &[]),
     ("config", &["get", "set"]),
     ("status", &[]),

@@ -103,6 +103,7 @@ codes! {
     3024 OtherAgentType "other_agent_type" 409 false "An instance keeps its agent type; make a new instance of the other one.";
     3025 NotSteerable "not_steerable" 409 false "The agent has no `on-steer`; send a message, or interrupt the turn.";
     3026 TooManySteers "too_many_steers" 429 true "Wait until the agent has taken in what was said, or interrupt the turn.";
+    3031 IterationNotFound "iteration_not_found" 404 false "`podium files history ID PATH` shows what is kept.";
     // 4xxx: how a turn ended.
     4001 GuestTrap "guest_trap" 500 false "The agent crashed; its log has the trace.";
     4002 GuestError "guest_error" 500 false "The agent answered with an error.";
@@ -136,6 +137,7 @@ codes! {
     5006 ListenRefused "listen_refused" 500 false "Listen on a loopback address and a free port; port 0 takes one.";
     5007 InstanceDamaged "instance_damaged" 500 false "The instance's files do not fit together; restore them from a backup.";
     5008 TooManyConnections "too_many_connections" 503 true "Close connections, or raise the limit of descriptors: `podium doctor` says how far.";
+    5011 ContentDamaged "content_damaged" 500 false "Other files and other versions can be read; `podium files history ID PATH` lists those of the path.";
     // 6xxx: the CLI's own.
     6001 Unreachable "unreachable" 503 true "Start a host with `podium up`, or point `--url` at one.";
     6002 ToolchainMissing "toolchain_missing" 500 false "`podium doctor` says what to install.";

@@ -411,7 +411,7 @@ pub enum FileOp {
     Touched,
 }
 
-/// One version of one path of the workspace, the same in `.chronicle/query/` as over HTTP.
+/// One version of one path of the workspace, the same in `.chronicle/query/` as over HTTP, but that only this says cut and turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileIteration {
     /// Its number among all changes of the workspace, from 1, never used twice.
@@ -422,12 +422,37 @@ pub struct FileIteration {
     pub path: String,
     /// What happened.
     pub op: FileOp,
+    /// What the path is, or was before it was deleted.
+    pub kind: FileKind,
     /// Bytes now; 0 of folders and of what is gone.
     pub size: u64,
     /// BLAKE3 of the content now, 64 hexadecimal digits, of a link that of its target; null of folders and of what is gone.
     pub hash: Option<String>,
     /// When it became part of the history, in milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
+    /// The cut that it came with; absent when only this iteration of its version is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
+    /// The number of the turn that made it; absent for writes from outside a turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u64>,
+}
+
+/// The iterations of one path, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IterationPage {
+    /// At most `limit`.
+    pub iterations: Vec<FileIteration>,
+    /// The `after` of the next page, an `index`; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// Body of a restore of one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RestoreFile {
+    /// The iteration that it is brought back to.
+    pub n: u64,
 }
 
 /// Answer to a write from outside a turn.

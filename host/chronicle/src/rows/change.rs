@@ -9,6 +9,14 @@ use crate::version::{Iteration, Op, Version};
 
 const SELECT: &str = "SELECT n, idx, version, path, op, kind, old, new, old_mode, new_mode, size, at FROM change";
 
+/// An iteration with the cut and the turn of its version, while that is kept.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) iteration: Iteration,
+    pub(crate) cut: Option<u64>,
+    pub(crate) turn: Option<u64>,
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<Iteration> {
     let (op, kind): (String, String) = (row.get(4)?, row.get(5)?);
     let unknown = |index: usize| rusqlite::Error::InvalidColumnType(index, "word".into(), rusqlite::types::Type::Text);
@@ -101,6 +109,26 @@ pub(crate) fn last_files(connection: &Connection, version: u64, limit: usize) ->
         select.query_map(params![version, limit], |row| row.get(0))?.collect::<Result<_, _>>()?;
     numbers.reverse();
     Ok(numbers)
+}
+
+/// As [`of_path`], each with the cut and the turn of its version; `all` has those of versions that no cut names yet.
+pub(crate) fn told(
+    connection: &Connection,
+    path: &WorkPath,
+    after: u64,
+    limit: usize,
+    all: bool,
+) -> Result<Vec<Told>, ChronicleError> {
+    // What a version that is not kept left behind is of a cut.
+    let mut select = connection.prepare_cached(
+        "SELECT n, idx, version, path, op, change.kind, old, new, old_mode, new_mode, size, change.at, version.cut,
+             version.turn
+         FROM change LEFT JOIN version ON version.id = change.version
+         WHERE path = ?1 AND idx > ?2 AND (?4 OR ifnull(version.status, 'committed') = 'committed')
+         ORDER BY idx LIMIT ?3",
+    )?;
+    let told = |row: &Row<'_>| Ok(Told { iteration: read(row)?, cut: row.get(12)?, turn: row.get(13)? });
+    Ok(select.query_map(params![path, after, limit, all], told)?.collect::<Result<_, _>>()?)
 }
 
 /// All iterations with a number above `after`, oldest first.

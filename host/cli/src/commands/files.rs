@@ -1,11 +1,13 @@
-//! `podium files`: an instance's workspace from outside.
+//! `podium files`: an instance's workspace from outside; what it was in `past`.
+
+mod past;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use podium_wire::rest::{ExternalCut, FileEntry, FileKind, FilePage};
 use podium_wire::{ErrorCode, InstanceId};
-use reqwest::{Body, Method};
+use reqwest::{Body, Method, Response};
 use serde_json::json;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
@@ -64,6 +66,47 @@ pub(crate) enum Files {
         #[arg(value_name = "FILE", default_value = "-")]
         source: PathBuf,
     },
+    /// Get a file as it is, or as it was
+    #[command(after_help = "Examples:
+  podium files get 0198c0de-0000-7000-8000-000000000001 notes.md notes.md
+  podium files get 0198c0de-0000-7000-8000-000000000001 notes.md --at 41")]
+    Get {
+        /// The instance
+        #[arg(value_name = "ID")]
+        instance: InstanceId,
+        /// The path in the workspace
+        path: String,
+        /// Where to write it; `-` is stdout
+        #[arg(value_name = "FILE", default_value = "-")]
+        target: PathBuf,
+        /// As it was at this iteration, a number of its history
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        at: Option<u64>,
+    },
+    /// List what happened to a file, whether or not it is still there
+    #[command(after_help = "Examples:
+  podium files history 0198c0de-0000-7000-8000-000000000001 notes.md")]
+    History {
+        /// The instance
+        #[arg(value_name = "ID")]
+        instance: InstanceId,
+        /// The path in the workspace
+        path: String,
+    },
+    /// Bring a file, or a folder with everything in it, back to what it was
+    #[command(after_help = "Examples:
+  podium files history 0198c0de-0000-7000-8000-000000000001 notes.md
+  podium files restore 0198c0de-0000-7000-8000-000000000001 notes.md --to 41")]
+    Restore {
+        /// The instance
+        #[arg(value_name = "ID")]
+        instance: InstanceId,
+        /// The path in the workspace
+        path: String,
+        /// The iteration, a number of its history; one that removed it removes it again
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        to: u64,
+    },
     /// Remove a file
     #[command(after_help = "Examples:
   podium files rm 0198c0de-0000-7000-8000-000000000001 notes.md")]
@@ -84,6 +127,13 @@ impl Files {
                 Self::Ls { instance, path } => list(&client, output, instance, path.as_deref()).await,
                 Self::Cat { instance, path } => cat(&client, output, instance, &path).await,
                 Self::Put { instance, path, source } => put(&client, output, instance, &path, &source).await,
+                Self::Get { instance, path, target, at } => {
+                    past::get(&client, output, &instance.to_string(), &path, &target, at).await
+                }
+                Self::History { instance, path } => past::history(&client, output, &instance.to_string(), &path).await,
+                Self::Restore { instance, path, to } => {
+                    past::restore(&client, output, &instance.to_string(), &path, to).await
+                }
                 Self::Rm { instance, path } => {
                     let request = client.api(Method::DELETE, &route(&instance.to_string(), &path)?)?;
                     let cut: ExternalCut = client.fetch(request, SLOW).await?;
@@ -149,16 +199,13 @@ async fn list(client: &Client, output: &Output, instance: InstanceId, folder: Op
 }
 
 async fn cat(client: &Client, output: &Output, instance: InstanceId, path: &str) -> Result<(), Failure> {
-    let request = client.api(Method::GET, &route(&instance.to_string(), path)?)?;
-    let mut response = client.send(request, SLOW).await?;
-    if !output.is_json() {
-        while let Some(piece) = client.piece(&mut response).await? {
-            output.bytes(&piece)?;
-        }
-        return Ok(());
-    }
+    past::get(client, output, &instance.to_string(), path, Path::new("-"), None).await
+}
+
+/// A file's content as a JSON text.
+async fn as_json(client: &Client, output: &Output, response: &mut Response, path: &str) -> Result<(), Failure> {
     let mut content = Vec::new();
-    while let Some(piece) = client.piece(&mut response).await? {
+    while let Some(piece) = client.piece(response).await? {
         if content.len() + piece.len() > JSON_FILE_BYTES_MAX {
             return Err(Failure::new(ErrorCode::FileTooLarge, format!("{path} is too large for one JSON text"))
                 .hint("Leave `--json` out: the content then comes as it is."));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use podium_capabilities::workspace::Workspace;
-use podium_chronicle::{Chronicle, ChronicleError};
+use podium_chronicle::{Chronicle, ChronicleError, WorkPath};
 use podium_kit::trace::Span;
 use podium_store::Outcome;
 use podium_wire::asks::AskList;
@@ -146,6 +146,8 @@ pub enum Command {
     History(HistoryRead),
     /// Changes a workspace file; answers the cut.
     Write(FileChange, Reply<u64>),
+    /// Brings a workspace path to what it was at an iteration; answers the cut.
+    Restore(WorkPath, u64, Reply<u64>),
     /// Removes the instance and its data.
     Delete(Reply<()>),
 }
@@ -166,7 +168,7 @@ impl Command {
             Self::Upgrade(_, reply) => drop(reply.send(Err(error))),
             Self::Stop(reply) | Self::Start(reply) => drop(reply.send(Err(error))),
             Self::Retry(_, reply) => drop(reply.send(Err(error))),
-            Self::Discard(_, reply) | Self::Write(_, reply) => drop(reply.send(Err(error))),
+            Self::Discard(_, reply) | Self::Write(_, reply) | Self::Restore(.., reply) => drop(reply.send(Err(error))),
             Self::Asks(reply) => drop(reply.send(Err(error))),
             Self::Give(giving) => drop(giving.reply.send(Err(error))),
             Self::Interrupt(reply) | Self::Delete(reply) | Self::FlushLogs(reply) => drop(reply.send(Err(error))),

@@ -1,10 +1,9 @@
-//! What people do with an instance besides talking to it: look, interrupt, stop, start, write a file, delete.
+//! What people do with an instance besides talking to it: look, interrupt, stop, start, delete.
 
 use std::sync::Arc;
 
-use podium_chronicle::VersionKind;
 use podium_runtime::StopReason;
-use podium_store::{CutKind, RowKind};
+use podium_store::RowKind;
 use podium_wire::ErrorCode;
 use podium_wire::frames::CloseCode;
 use podium_wire::rest::{InstanceInfo, InstanceStatus};
@@ -12,7 +11,6 @@ use podium_wire::updates::StatusEvent;
 
 use super::{Owner, Reply, StateView};
 use crate::error::Error;
-use crate::files::{FileChange, Workspace};
 use crate::metrics::TurnOutcome;
 
 impl Owner {
@@ -80,34 +78,6 @@ impl Owner {
             self.start_next().await;
         }
         Ok(self.status())
-    }
-
-    /// Changes a file between turns: a cut `external` before the answer.
-    pub(super) async fn write_file(&mut self, change: FileChange) -> Result<u64, Error> {
-        if self.running.is_some() {
-            return Err(Error::coded(ErrorCode::TurnActive, "a turn is running"));
-        }
-        if self.stopping {
-            return Err(Error::Stopping);
-        }
-        let folder = self.folder().await?;
-        let dirty = self.workspace.dirty().clone();
-        let applied = podium_kit::spawn::blocking(move || Workspace::open(&folder)?.apply(change, &dirty));
-        let made = match applied.await.map_err(|_| Error::Stopping) {
-            Ok(Ok(())) => self.cut_external().await,
-            Ok(Err(error)) | Err(error) => Err(error),
-        };
-        if made.is_err() {
-            self.try_roll_back(None).await;
-        }
-        made
-    }
-
-    /// A cut of what was written outside a turn.
-    pub(super) async fn cut_external(&mut self) -> Result<u64, Error> {
-        let mut request = self.empty_cut(CutKind::External);
-        request.workspace = self.snapshot(VersionKind::External, None).await?;
-        self.commit(request, None).await
     }
 
     /// Removes the instance with its data, and ends.

@@ -290,6 +290,7 @@ impl Owner {
             Command::Folder(reply) => answer(reply, self.folder_if_used().await),
             Command::History(read) => self.read_history(read).await,
             Command::Write(change, reply) => answer(reply, self.write_file(change).await),
+            Command::Restore(path, n, reply) => answer(reply, self.restore_file(path, n).await),
             Command::Delete(reply) => return Some(reply),
         }
         None

@@ -7,12 +7,14 @@ use std::path::PathBuf;
 
 use podium_capabilities::turn::Turn;
 use podium_capabilities::workspace::Workspace;
-use podium_chronicle::{ChronicleError, ContentHash, Named, VersionKind};
-use podium_store::WorkspaceAt;
+use podium_chronicle::{ChronicleError, ContentHash, Named, Sight, VersionKind, WorkPath};
+use podium_store::{CutKind, WorkspaceAt};
+use podium_wire::ErrorCode;
 use podium_wire::rest::LogLevel;
 
 use super::{HistoryRead, Owner};
 use crate::error::Error;
+use crate::files::{FileChange, Workspace as Folder};
 
 /// The last cut's workspace, as the history is asked for it.
 pub(super) fn named(cut: u64, at: Option<&WorkspaceAt>) -> Result<Named, Error> {
@@ -66,12 +68,59 @@ impl Owner {
             Err(error) => Err(error),
         };
         let cut = match adopted {
-            Ok(()) => self.cut_external().await,
+            Ok(()) => self.cut_external(VersionKind::External).await,
             Err(error) => Err(error),
         };
         if let Err(error) = cut {
             tracing::error!(instance = %self.id, %error, "the files of a workspace from before its history cannot be kept");
         }
+    }
+
+    /// Changes a file between turns: a cut `external` before the answer.
+    pub(super) async fn write_file(&mut self, change: FileChange) -> Result<u64, Error> {
+        self.check_between_turns()?;
+        let folder = self.folder().await?;
+        let dirty = self.workspace.dirty().clone();
+        let applied = podium_kit::spawn::blocking(move || Folder::open(&folder)?.apply(change, &dirty)).await;
+        self.cut_written(applied.unwrap_or(Err(Error::Stopping)), VersionKind::External).await
+    }
+
+    /// Brings a path to what it was, between turns: a cut `external` before the answer.
+    pub(super) async fn restore_file(&mut self, path: WorkPath, n: u64) -> Result<u64, Error> {
+        self.check_between_turns()?;
+        self.mark_active().await?;
+        let restored = blocking(&self.workspace, move |workspace| {
+            let brought = workspace.restore(&path, n, Sight::Cuts)?;
+            // All of it or nothing: what is damaged takes the rest back with it.
+            brought.all_readable()
+        });
+        let restored = restored.await;
+        self.cut_written(restored, VersionKind::Restore).await
+    }
+
+    fn check_between_turns(&self) -> Result<(), Error> {
+        if self.running.is_some() {
+            return Err(Error::coded(ErrorCode::TurnActive, "a turn is running"));
+        }
+        if self.stopping { Err(Error::Stopping) } else { Ok(()) }
+    }
+
+    /// A cut of what was written outside a turn; if that failed, or cannot be cut, it is undone.
+    async fn cut_written(&mut self, written: Result<(), Error>, kind: VersionKind) -> Result<u64, Error> {
+        let made = match written {
+            Ok(()) => self.cut_external(kind).await,
+            Err(error) => Err(error),
+        };
+        if made.is_err() {
+            self.try_roll_back(None).await;
+        }
+        made
+    }
+
+    async fn cut_external(&mut self, kind: VersionKind) -> Result<u64, Error> {
+        let mut request = self.empty_cut(CutKind::External);
+        request.workspace = self.snapshot(kind, None).await?;
+        self.commit(request, None).await
     }
 
     /// Makes a version of what was written since the last cut, for the next cut to name; none when nothing was.

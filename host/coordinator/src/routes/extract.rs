@@ -51,10 +51,15 @@ impl<T: DeserializeOwned> FromRequest<Arc<Parts>> for Json<T> {
 
     async fn from_request(request: Request, _: &Arc<Parts>) -> Result<Self, HttpError> {
         let bytes = super::body::collect(request.into_body(), BODY_BYTES_MAX).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            HttpError(WireError::new(ErrorCode::InvalidJson, format!("the body is not as expected: {error}")))
-        })
+        json(&bytes).map(Self)
     }
+}
+
+/// A JSON body that was gathered.
+pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HttpError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        HttpError(WireError::new(ErrorCode::InvalidJson, format!("the body is not as expected: {error}")))
+    })
 }
 
 /// The query string.

@@ -1,4 +1,6 @@
 //! `/files`: the workspace, listed, read, written and removed from outside a turn.
+//!
+//! What lies at a path goes before what its last parts may mean to `history`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,7 +8,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
-use axum::http::header;
+use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use podium_kit::HttpError;
@@ -17,6 +19,7 @@ use tokio_util::io::ReaderStream;
 
 use super::body::{drain, unreadable};
 use super::extract::{Instance, Query};
+use super::history::{self, PageQuery, Past};
 use crate::error::Error;
 use crate::files::{FILE_BYTES_MAX, FileChange, LIST_LIMIT_MAX, Workspace, WorkspacePath, no_file};
 use crate::host::Parts;
@@ -49,27 +52,50 @@ pub(super) async fn list(
     Ok(Json(blocking(list).await??))
 }
 
-/// A file's content.
+/// A file's content, or a look at its history.
 pub(super) async fn read(
     State(parts): State<Arc<Parts>>,
     Instance(id): Instance,
     Path(FilePath { path }): Path<FilePath>,
+    Query(page): Query<PageQuery>,
 ) -> Result<Response, HttpError> {
-    let path = WorkspacePath::new(&path)?;
-    let folder = folder(&parts, id).await?.ok_or_else(|| no_file(&path))?;
+    let literal = WorkspacePath::new(&path)?;
+    let folder = folder(&parts, id).await?;
+    if let Some((of, past)) = Past::named(&path) {
+        let at_literal = there(folder.clone(), literal.clone()).await?;
+        return match past {
+            _ if at_literal => content(&parts, folder, literal).await,
+            Past::History => history::list(&parts, id, of, folder, page).await,
+            Past::At(n) => history::content(&parts, id, of, n).await,
+        };
+    }
+    content(&parts, folder, literal).await
+}
+
+/// True when something is at this path itself.
+async fn there(folder: Option<PathBuf>, path: WorkspacePath) -> Result<bool, Error> {
+    let Some(folder) = folder else { return Ok(false) };
+    blocking(move || Ok(Workspace::open(&folder)?.has(&path))).await?
+}
+
+async fn content(parts: &Arc<Parts>, folder: Option<PathBuf>, path: WorkspacePath) -> Result<Response, HttpError> {
+    let folder = folder.ok_or_else(|| no_file(&path))?;
     let held = parts.transfers.begin()?;
     let (file, size) = blocking(move || Workspace::open(&folder)?.read(&path)).await??;
     let content = ReaderStream::new(tokio::fs::File::from_std(file)).inspect(move |_| {
         // Counted for as long as the client takes to read it.
         let _ = &held;
     });
-    // Never a page of this origin, whatever an agent wrote.
-    let headers = [
+    Ok((content_headers(size), Body::from_stream(content)).into_response())
+}
+
+/// Never a page of this origin, whatever an agent wrote.
+pub(super) fn content_headers(size: u64) -> [(HeaderName, String); 3] {
+    [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (header::CONTENT_LENGTH, size.to_string()),
-    ];
-    Ok((headers, Body::from_stream(content)).into_response())
+    ]
 }
 
 /// Writes a file, whole: an external cut before the answer.
@@ -79,11 +105,31 @@ pub(super) async fn put(
     Path(FilePath { path }): Path<FilePath>,
     body: Body,
 ) -> Result<Json<ExternalCut>, HttpError> {
-    let path = WorkspacePath::new(&path)?;
-    known(&parts, id).await?;
-    let content = stage(&parts, body.into_data_stream()).await?;
+    write(&parts, id, &path, body).await
+}
+
+/// As `PUT`; below the path of a file, where nothing else is, a restore of it.
+pub(super) async fn post(
+    State(parts): State<Arc<Parts>>,
+    Instance(id): Instance,
+    Path(FilePath { path }): Path<FilePath>,
+    body: Body,
+) -> Result<Json<ExternalCut>, HttpError> {
+    if let Some(of) = history::restored(&path) {
+        let literal = WorkspacePath::new(&path)?;
+        if !there(folder(&parts, id).await?, literal).await? {
+            return history::restore(&parts, id, &of, body).await;
+        }
+    }
+    write(&parts, id, &path, body).await
+}
+
+async fn write(parts: &Arc<Parts>, id: InstanceId, path: &str, body: Body) -> Result<Json<ExternalCut>, HttpError> {
+    let path = WorkspacePath::new(path)?;
+    known(parts, id).await?;
+    let content = stage(parts, body.into_data_stream()).await?;
     let change = FileChange::Put { path, content };
-    let cut = parts.instances.ask(&parts, id, |reply| Command::Write(change, reply)).await?;
+    let cut = parts.instances.ask(parts, id, |reply| Command::Write(change, reply)).await?;
     Ok(Json(ExternalCut { cut }))
 }
 
@@ -140,6 +186,6 @@ async fn stage(parts: &Arc<Parts>, mut body: BodyDataStream) -> Result<StagedFil
     Ok(file)
 }
 
-async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {
+pub(super) async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {
     podium_kit::spawn::blocking(work).await.map_err(|_| Error::Stopping)
 }

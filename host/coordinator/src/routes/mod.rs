@@ -12,6 +12,7 @@ mod deployments;
 mod extract;
 mod files;
 mod form;
+mod history;
 mod instances;
 mod logs;
 mod messages;
@@ -77,7 +78,7 @@ fn table() -> Table {
 
 /// What an instance answers, below its own path.
 fn instance_routes() -> Table {
-    let file = get(files::read).put(files::put).post(files::put).delete(files::remove);
+    let file = get(files::read).put(files::put).post(files::post).delete(files::remove);
     Table::new()
         .route("/info", get(instances::info))
         .route("/ws", get(ws::connect))
@@ -97,4 +98,7 @@ fn instance_routes() -> Table {
         .route("/logs", get(logs::read))
         .route("/files", get(files::list))
         .route("/files/{*path}", file.layer(DefaultBodyLimit::disable()))
+        .form("/files/{*path}/history")
+        .form("/files/{*path}/at/{n}")
+        .form("/files/{*path}/restore")
 }

@@ -13,8 +13,8 @@ use podium_wire::error::ErrorBody;
 use podium_wire::frames::{ClientFrame, PROTOCOL, ServerFrame};
 use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, DeploymentDetail, DeploymentPage, ExternalCut, FilePage,
-    Health, HistoryPage, InstanceInfo, InstancePage, LogPage, MessageOutcome, MessageReceipt, PostMessage, PutConfig,
-    StateDocument, UpgradeInstance, UpgradeReceipt,
+    Health, HistoryPage, InstanceInfo, InstancePage, IterationPage, LogPage, MessageOutcome, MessageReceipt,
+    PostMessage, PutConfig, RestoreFile, StateDocument, UpgradeInstance, UpgradeReceipt,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -278,6 +278,32 @@ fn of_instance() -> Vec<Operation> {
             "The cut that it made.",
             json::<ExternalCut>(),
         ),
+        Operation::new(
+            "get",
+            "/files/{path}/history",
+            "fileHistory",
+            "What happened to a path, oldest first, whether or not it is still there. Something that lies at this very path \
+             is read instead.",
+        )
+        .query("after", "integer", "Begin behind this `index`: the `next` of the page before.")
+        .query("limit", "integer", LIMIT)
+        .gives(200, "A page of its iterations.", json::<IterationPage>()),
+        Operation::new(
+            "get",
+            "/files/{path}/at/{n}",
+            "readFileAt",
+            "A file as it was in the cut that an iteration came with. Something that lies at this very path is read instead.",
+        )
+        .gives(200, "The bytes.", Body::Raw("application/octet-stream")),
+        Operation::new(
+            "post",
+            "/files/{path}/restore",
+            "restoreFile",
+            "Brings a path, with what is beneath it, to what it was in the cut that an iteration came with. A file that \
+             lies at this very path is written instead, which `PUT` always does.",
+        )
+        .takes(json::<RestoreFile>())
+        .gives(200, "The cut that it made.", json::<ExternalCut>()),
     ]
 }
 
@@ -390,6 +416,7 @@ fn content(body: Body, generator: &mut SchemaGenerator) -> Option<(String, Value
 fn about_path(path: &str, name: &str) -> &'static str {
     match name {
         "message" => "The message's id.",
+        "n" => "The iteration's number.",
         "path" => "A path in the workspace; its slashes stay as they are.",
         _ if path.contains("deployments") => "TYPE[:VERSION[@HEX]].",
         _ => "The instance's id.",

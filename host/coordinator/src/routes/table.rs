@@ -27,6 +27,12 @@ impl Table {
         Self { router: self.router.route(path, methods), paths: self.paths }
     }
 
+    /// Remembers a form of a path that the route of another one tells apart itself.
+    pub(super) fn form(mut self, path: &str) -> Self {
+        self.paths.push(path.to_owned());
+        self
+    }
+
     /// Adds all routes of another table below a path.
     pub(super) fn nest(mut self, path: &str, below: Self) -> Self {
         self.paths.extend(below.paths.iter().map(|inner| format!("{path}{inner}")));

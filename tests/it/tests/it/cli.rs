@@ -51,6 +51,7 @@ async fn help_names_every_command_with_examples() {
         vec!["logs"],
         vec!["instance", "create"],
         vec!["files", "put"],
+        vec!["files", "history"],
         vec!["config", "set"],
     ] {
         let own = cli.run(&[command.as_slice(), &["--help"]].concat()).await;

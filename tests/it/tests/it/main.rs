@@ -20,6 +20,7 @@ mod dev;
 mod dev_terminal;
 mod files;
 mod fresh_and_warm;
+mod history;
 mod host_crash;
 mod host_log;
 mod host_stop;

@@ -10,8 +10,8 @@ use podium_wire::message::{HistoryEntry, Message, Origin, Role};
 use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, Deployment, DeploymentDetail, DeploymentPage, Description,
     ExternalCut, FileEntry, FileIteration, FileKind, FileOp, FilePage, Health, HistoryPage, Hook, InstanceInfo,
-    InstancePage, InstanceStatus, InstanceSummary, LogLevel, LogLine, LogPage, MessageOutcome, MessageReceipt,
-    PostMessage, PutConfig, StateDocument, UpgradeInstance, UpgradeReceipt, UpgradeStatus,
+    InstancePage, InstanceStatus, InstanceSummary, IterationPage, LogLevel, LogLine, LogPage, MessageOutcome,
+    MessageReceipt, PostMessage, PutConfig, RestoreFile, StateDocument, UpgradeInstance, UpgradeReceipt, UpgradeStatus,
 };
 use podium_wire::{DeploymentId, Digest, ErrorCode};
 use serde_json::{Map, Value, json};
@@ -198,15 +198,9 @@ pub(crate) fn samples() -> Vec<Sample> {
         "LogPage" => LogPage { lines: vec![log_line()], dropped: 2 },
         "FileEntry" => file(),
         "FilePage" => FilePage { files: vec![file()], next: Some("docs/a.md".into()) },
-        "FileIteration" => FileIteration {
-            n: 41,
-            index: 3,
-            path: "docs/a.md".into(),
-            op: FileOp::Modified,
-            size: 120,
-            hash: Some("9f".repeat(32)),
-            timestamp_ms: AT,
-        },
+        "FileIteration" => iteration(),
+        "IterationPage" => IterationPage { iterations: vec![iteration(), deletion()], next: Some(4) },
+        "RestoreFile" => RestoreFile { n: 41 },
         "ExternalCut" => ExternalCut { cut: 5 },
         "UpgradeInstance" => UpgradeInstance {
             deployment_id: Some("counter:1.3.0".parse().expect("a reference")),
@@ -257,6 +251,25 @@ pub(crate) fn samples() -> Vec<Sample> {
 
 fn file() -> FileEntry {
     FileEntry { path: "docs/a.md".into(), kind: FileKind::File, size_bytes: 120, modified_at: AT }
+}
+
+fn iteration() -> FileIteration {
+    FileIteration {
+        n: 41,
+        index: 3,
+        path: "docs/a.md".into(),
+        op: FileOp::Modified,
+        kind: FileKind::File,
+        size: 120,
+        hash: Some("9f".repeat(32)),
+        timestamp_ms: AT,
+        cut: Some(5),
+        turn: Some(4),
+    }
+}
+
+fn deletion() -> FileIteration {
+    FileIteration { n: 44, index: 4, op: FileOp::Deleted, size: 0, hash: None, cut: None, turn: None, ..iteration() }
 }
 
 #[test]
