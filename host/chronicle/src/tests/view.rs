@@ -36,7 +36,8 @@ fn told(chronicle: &Chronicle, text: &str) -> Vec<(u64, u64, String, u64)> {
     let Value::Array(rows) = serde_json::from_slice(&content(chronicle, text)).unwrap() else { panic!("an array") };
     rows.iter()
         .map(|row| {
-            assert_eq!(row.as_object().unwrap().len(), 7);
+            let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(keys, ["hash", "index", "kind", "n", "op", "path", "size", "timestamp_ms"], "in key order");
             let number = |key: &str| row[key].as_u64().unwrap();
             assert_eq!(row["hash"].is_null(), row["op"] == "deleted");
             (number("n"), number("index"), row["op"].as_str().unwrap().to_owned(), number("size"))
