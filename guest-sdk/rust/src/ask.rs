@@ -37,8 +37,9 @@
 //! assert_eq!(running.finish().reply(), "deployed to staging");
 //! ```
 //!
-//! The turn waits for the first answer, for days if need be, and its wall time stands still. When the host is lost meanwhile,
-//! the turn runs again from its start and asks again; a question with the same name is then the same one for people.
+//! The turn waits for the first answer, for days if need be, and its wall time stands still. The question outlives guest and
+//! host: when the answer comes the turn is run again to this place, and goes on. In a warm guest, and for a secret, a host that is
+//! lost meanwhile asks again; a question with the same name is then the same one for people.
 //!
 //! This file owns the builders. It must never wait by itself: who awaits with `cx.wait` can be steered meanwhile.
 

@@ -1,8 +1,9 @@
 //! `ask`: questions to people, and requests for their permission.
 //!
 //! Owns what is open in a turn: its ids, its bounds, which answer fits, and that the first one counts. Requests and
-//! resolutions are updates of the turn; a secret answer is in none of them. An answer reaches the guest through
-//! [`Turn::effect`]. Must never keep an answer past its delivery, and never leave a request open past its turn.
+//! resolutions are updates of the turn; a secret answer is in none of them. An answer is put into the turn's journal, a secret one
+//! is not, and reaches the guest through [`Turn::effect`]. Must never keep an answer past its delivery, and never leave a request
+//! open past its turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -13,12 +14,14 @@ use podium_wire::asks::{
     Answer, ApprovalResolved, Ask, AskOutcome, Decision, OpenAsk, Permission, PermissionKind, PermissionRequested,
     Question, QuestionRequested, QuestionResolved,
 };
-use podium_wire::updates::{Update, UpdateBody};
+use podium_wire::updates::UpdateBody;
 use podium_wire::{ErrorCode, WireError};
+use serde::{Deserialize, Serialize};
 
-use crate::effect::{Unread, UnreadBytes};
+use crate::effect::{Call, EffectKind, Unread, UnreadBytes, Waiting};
 use crate::error::CallError;
-use crate::turn::{Turn, Work};
+use crate::journal::Recorded;
+use crate::turn::{Sent, Turn, Work};
 
 /// Requests of one turn that may be open at once: a person is shown all of them, and nobody reads more.
 pub const OPEN_ASKS_MAX: usize = 16;
@@ -36,7 +39,8 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub const RESOLVED_ASKS_KEPT: usize = 256;
 
 /// What somebody gave for a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Given {
     /// An answer to a question.
     Answer(Answer),
@@ -63,6 +67,14 @@ pub struct GivenBy {
     pub channel: &'static str,
 }
 
+/// An answer as the journal keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    given: Given,
+    principal: String,
+    channel: String,
+}
+
 /// A permission as an agent asks for it: the details are still text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PermissionAsked {
@@ -78,7 +90,9 @@ pub struct PermissionAsked {
 #[derive(Debug)]
 struct Entry {
     ask: OpenAsk,
-    /// Set by the first answer, taken when it goes to the guest.
+    /// The call that waits for it.
+    call: Call,
+    /// Set by the first answer.
     given: Option<(Given, GivenBy)>,
     waker: Option<Waker>,
 }
@@ -120,7 +134,7 @@ impl Asks {
 
 impl Work {
     /// A request is no longer open: remembers it and tells everybody. One that was answered stays answered.
-    fn resolve(&mut self, turn: &Turn, entry: Entry, outcome: AskOutcome, sent: &mut Vec<Update>) {
+    fn resolve(&mut self, turn: &Turn, entry: Entry, outcome: AskOutcome, sent: &mut Vec<Sent>) {
         let outcome = if entry.given.is_some() { AskOutcome::Answered } else { outcome };
         let request_id = entry.ask.request_id;
         if self.asks.resolved.len() == RESOLVED_ASKS_KEPT {
@@ -151,11 +165,24 @@ impl Work {
     }
 
     /// Nothing is open any more.
-    pub(crate) fn resolve_all(&mut self, turn: &Turn, outcome: AskOutcome, sent: &mut Vec<Update>) {
+    pub(crate) fn resolve_all(&mut self, turn: &Turn, outcome: AskOutcome, sent: &mut Vec<Sent>) {
         for entry in std::mem::take(&mut self.asks.open) {
             self.resolve(turn, entry, outcome, sent);
         }
     }
+}
+
+impl Entry {
+    fn is_secret(&self) -> bool {
+        matches!(&self.ask.ask, Ask::Question(question) if question.is_secret)
+    }
+}
+
+/// An answer that is kept in the journal; one that cannot be read was never given.
+fn restored(kept: &[u8]) -> Option<(Given, GivenBy)> {
+    let Kept { given, principal, channel } = serde_json::from_slice(kept).ok()?;
+    let channel = if channel == "ws" { "ws" } else { "http" };
+    Some((given, GivenBy { principal, channel }))
 }
 
 /// The guest's hold on a request: dropping it takes the request back.
@@ -173,17 +200,19 @@ impl Drop for AskGuard {
     }
 }
 
+/// A request on its way, and the guest's hold on it.
+pub type Asked<T> = (Waiting<Unread<Result<T, WireError>>>, AskGuard);
+
 impl Turn {
     /// Asks a question. The future gives the first answer that fits; the guard takes the question back.
     ///
     /// # Errors
     /// The future answers `POD-4021` for a question against the rules, `POD-4019` for too many. The call itself fails when
     /// the turn is closed, or full.
-    pub fn question(
-        &self,
-        question: Question,
-    ) -> Result<(impl Future<Output = Unread<Result<Answer, WireError>>> + Send + 'static, AskGuard), CallError> {
-        self.ask("ask.question", check_question(&question).map(|()| Ask::Question(question)), |given| match given {
+    pub fn question(&self, question: Question) -> Result<Asked<Answer>, CallError> {
+        let is_secret = question.is_secret;
+        let checked = check_question(&question).map(|()| Ask::Question(question));
+        self.ask("ask.question", checked, is_secret, |given| match given {
             Given::Answer(answer) => Some(answer),
             Given::Decision(_) => None,
         })
@@ -193,11 +222,8 @@ impl Turn {
     ///
     /// # Errors
     /// The same, and `POD-1007` for details that are no JSON.
-    pub fn permission(
-        &self,
-        asked: PermissionAsked,
-    ) -> Result<(impl Future<Output = Unread<Result<Decision, WireError>>> + Send + 'static, AskGuard), CallError> {
-        self.ask("ask.permission", check_permission(asked).map(Ask::Permission), |given| match given {
+    pub fn permission(&self, asked: PermissionAsked) -> Result<Asked<Decision>, CallError> {
+        self.ask("ask.permission", check_permission(asked).map(Ask::Permission), false, |given| match given {
             Given::Decision(decision) => Some(decision),
             Given::Answer(_) => None,
         })
@@ -207,17 +233,19 @@ impl Turn {
         &self,
         kind: &'static str,
         ask: Result<Ask, WireError>,
+        is_secret: bool,
         pick: fn(Given) -> Option<T>,
-    ) -> Result<(impl Future<Output = Unread<Result<T, WireError>>> + Send + use<T>, AskGuard), CallError> {
-        self.check_open()?;
+    ) -> Result<Asked<T>, CallError> {
+        // Asking a person again is showing the same request once more.
+        let call = self.call(EffectKind { name: kind, idempotent: true, urgent: true }, &ask.as_ref().ok())?;
         // Set once the request is open; its effect is not polled before.
         let request_id = Arc::new(OnceLock::new());
         let issued = ask.and_then(|ask| {
-            let effect = self.effect(kind, &ask, self.given(Arc::clone(&request_id)))?;
+            let effect = self.effect(&call, self.given(Arc::clone(&request_id)))?;
             Ok((ask, effect))
         });
         let effect = match issued {
-            Ok((ask, effect)) => match self.open_ask(ask) {
+            Ok((ask, effect)) => match self.open_ask(ask, &call) {
                 Ok(id) => {
                     drop(request_id.set(id));
                     Ok(effect)
@@ -227,7 +255,7 @@ impl Turn {
             },
             Err(error) => Err(error),
         };
-        let guard = AskGuard { turn: self.clone(), request_id };
+        let guard = AskGuard { turn: self.clone(), request_id: Arc::clone(&request_id) };
         let unread_bytes = Arc::clone(&self.effects().unread_bytes);
         let answer = async move {
             let effect = match effect {
@@ -241,11 +269,16 @@ impl Turn {
                 (pick(given).ok_or_else(other), Some(bytes))
             })
         };
-        Ok((answer, guard))
+        let recorded: fn(&Unread<Result<T, WireError>>) -> Recorded =
+            if is_secret { |_| Recorded::Secret } else { |_| Recorded::Again };
+        let mut waiting = call.waits_for(answer, recorded, |error| Unread::refused(Err(error)));
+        let turn = self.clone();
+        waiting.released = Some(Box::new(move || turn.answer_released(&request_id)));
+        Ok((waiting, guard))
     }
 
     /// Opens a request and shows it; answers its id.
-    fn open_ask(&self, ask: Ask) -> Result<String, CallError> {
+    fn open_ask(&self, ask: Ask, call: &Call) -> Result<String, CallError> {
         let mut sent = Vec::new();
         let spec = self.spec();
         let opened = self.with_work(|work| {
@@ -258,8 +291,9 @@ impl Turn {
                 Ask::Permission(_) => "",
             };
             let request_id = work.asks.next_id(spec.turn, name);
-            // What a lost attempt asked and was told is not known any more: people are asked again.
-            let again = spec.attempt > 1;
+            // What a lost attempt asked and was told is not known any more: people are asked again. What its journal has is
+            // the same request still.
+            let again = call.attempt() > 1;
             let body = match ask.clone() {
                 Ask::Question(question) => {
                     UpdateBody::QuestionRequested(QuestionRequested { request_id: request_id.clone(), again, question })
@@ -275,19 +309,19 @@ impl Turn {
                 request_id: request_id.clone(),
                 turn_id: spec.turn_id.clone(),
                 message_id: spec.message_id.clone(),
-                asked_at: self.host_clock().now_ms(),
+                asked_at: call.at_ns() / 1_000_000,
                 again,
                 ask,
             };
-            work.asks.open.push(Entry { ask, given: None, waker: None });
+            let given = call.given().and_then(restored);
+            work.asks.open.push(Entry { ask, call: call.clone(), given, waker: None });
             Ok(request_id)
         });
         self.send(sent);
         opened
     }
 
-    /// What is given for a request. Resolves it in the task that drives the guest, so that the updates of the attempt stay
-    /// in their order.
+    /// What is given for a request.
     fn given(&self, request_id: Arc<OnceLock<String>>) -> impl Future<Output = Given> + Send + use<> {
         let turn = self.clone();
         poll_fn(move |cx| match request_id.get() {
@@ -297,23 +331,31 @@ impl Turn {
     }
 
     fn poll_given(&self, request_id: &str, cx: &Context<'_>) -> Poll<Given> {
-        let mut sent = Vec::new();
         let given = self.with_work(|work| {
             let Some(entry) = work.asks.open.iter_mut().find(|entry| entry.ask.request_id == request_id) else {
                 return Ok(None);
             };
-            let Some((given, _)) = entry.given.clone() else {
+            if entry.given.is_none() {
                 entry.waker = Some(cx.waker().clone());
-                return Ok(None);
-            };
-            if let Some(entry) = work.asks.take(request_id) {
-                work.resolve(self, entry, AskOutcome::Answered, &mut sent);
             }
-            Ok(Some(given))
+            Ok(entry.given.clone().map(|(given, _)| given))
         });
-        self.send(sent);
         // A closed turn has no guest that could be told.
         given.ok().flatten().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// An answer goes to the guest. It is told here, at a place of the turn's order, and not where it came in.
+    fn answer_released(&self, request_id: &OnceLock<String>) {
+        let mut sent = Vec::new();
+        let resolved = self.with_work(|work| {
+            if let Some(entry) = request_id.get().and_then(|request_id| work.asks.take(request_id)) {
+                work.resolve(self, entry, AskOutcome::Answered, &mut sent);
+            }
+            Ok(())
+        });
+        // A closed turn has resolved everything.
+        drop(resolved);
+        self.send(sent);
     }
 
     /// The agent does not want a request any more.
@@ -346,7 +388,8 @@ impl Turn {
         self.with_work(|work| Ok(work.asks.open())).unwrap_or_default()
     }
 
-    /// Gives an answer or a decision. The first one that fits counts.
+    /// Gives an answer or a decision. The first one that fits counts. It is in the turn's journal, but a secret one, and has to be
+    /// made durable by the caller before anybody is told that it counts.
     ///
     /// # Errors
     /// `POD-3022` for one that does not fit, which leaves the request open; `POD-3020` when the request is resolved;
@@ -361,6 +404,13 @@ impl Turn {
                 return Err(resolved(request_id, AskOutcome::Answered));
             }
             check_given(&entry.ask.ask, &given)?;
+            if !entry.is_secret() {
+                let kept =
+                    Kept { given: given.clone(), principal: by.principal.clone(), channel: by.channel.to_owned() };
+                // Strings and names of variants, which can always be written.
+                let kept = serde_json::to_vec(&kept).unwrap_or_default();
+                self.journal().give(entry.call.n(), "ask", kept);
+            }
             entry.given = Some((given, by));
             Ok(entry.waker.take())
         })?;
@@ -368,6 +418,15 @@ impl Turn {
             waker.wake();
         }
         Ok(())
+    }
+
+    /// What was given could not be made durable: the request is open again, unless the guest was faster.
+    pub fn ungive(&self, request_id: &str) {
+        self.with_asks(|asks| {
+            if let Some(entry) = asks.open.iter_mut().find(|entry| entry.ask.request_id == request_id) {
+                entry.given = None;
+            }
+        });
     }
 
     /// The last requests that were resolved, oldest first.

@@ -3,7 +3,6 @@
 use std::task::Context;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use futures_util::task::noop_waker_ref;
 use podium_wire::asks::QuestionOption;
 use podium_wire::updates::EventType;
@@ -41,15 +40,19 @@ fn text(text: &str) -> Given {
     Given::Answer(Answer::Text(text.to_owned()))
 }
 
-type Asked<T> = (BoxFuture<'static, Result<T, WireError>>, AskGuard);
-
 fn ask(turn: &Turn, question: Question) -> Asked<Answer> {
-    let (answer, guard) = turn.question(question).expect("open");
-    (answer.map(Unread::read).boxed(), guard)
+    turn.question(question).expect("open")
 }
 
+/// Polls a call as a lane does, which says when it releases an answer.
 fn poll<T>(asked: &mut Asked<T>) -> Poll<Result<T, WireError>> {
-    asked.0.poll_unpin(&mut Context::from_waker(noop_waker_ref()))
+    let answer = asked.0.answer.poll_unpin(&mut Context::from_waker(noop_waker_ref()));
+    answer.map(|answer| {
+        if let Some(released) = asked.0.released.take() {
+            released();
+        }
+        answer.read()
+    })
 }
 
 fn refused(result: Result<(), WireError>) -> ErrorCode {
@@ -94,8 +97,7 @@ fn a_permission_takes_each_decision() {
     for (place, decision) in
         [Decision::Accept, Decision::AcceptForSession, Decision::Decline, Decision::Cancel].into_iter().enumerate()
     {
-        let (answer, guard) = turn.permission(command()).expect("open");
-        let mut asked = (answer.map(Unread::read).boxed(), guard);
+        let mut asked = turn.permission(command()).expect("open");
         let id = format!("1#{}", place + 1);
         assert_eq!(refused(turn.give(&id, text("yes"), by("ws"))), ErrorCode::InvalidAnswer);
         turn.give(&id, Given::Decision(decision), by("ws")).expect("decided");
@@ -103,7 +105,7 @@ fn a_permission_takes_each_decision() {
     }
     let wrong = PermissionAsked { details: "{".to_owned(), ..command() };
     let (answer, _guard) = turn.permission(wrong).expect("open");
-    let error = answer.now_or_never().expect("refused at once").read().expect_err("no JSON");
+    let error = answer.answer.now_or_never().expect("refused at once").read().expect_err("no JSON");
     assert_eq!(error.known_code(), Some(ErrorCode::InvalidJson));
 }
 
@@ -141,7 +143,7 @@ fn a_question_against_the_rules_is_refused_and_not_shown() {
         Question { options: vec![label("")], ..question("") },
     ] {
         let (answer, _guard) = turn.question(wrong).expect("the call itself is fine");
-        let error = answer.now_or_never().expect("refused at once").read().expect_err("against the rules");
+        let error = answer.answer.now_or_never().expect("refused at once").read().expect_err("against the rules");
         assert_eq!(error.known_code(), Some(ErrorCode::InvalidAsk), "{error}");
     }
     assert_eq!((turn.shown().len(), turn.open_asks().len()), (1, 0));
@@ -152,7 +154,7 @@ fn one_more_than_the_most_is_refused_until_one_is_resolved() {
     let turn = TestTurn::new();
     let mut asked: Vec<_> = (0..OPEN_ASKS_MAX).map(|_| ask(&turn, question(""))).collect();
     let (answer, guard) = turn.question(question("")).expect("the call itself is fine");
-    let error = answer.now_or_never().expect("refused at once").read().expect_err("too many");
+    let error = answer.answer.now_or_never().expect("refused at once").read().expect_err("too many");
     assert_eq!(error.known_code(), Some(ErrorCode::TooManyCalls));
     drop(guard);
     assert_eq!(turn.open_asks().len(), OPEN_ASKS_MAX, "the guard of a refused one takes nothing back");
@@ -191,7 +193,7 @@ fn what_is_open_ends_with_its_turn() {
         (Box::new(|turn| drop(turn.complete())), AskOutcome::TurnEnded),
         (Box::new(move |turn| drop(turn.fail(&interrupted))), AskOutcome::Cancelled),
         (Box::new(move |turn| drop(turn.fail(&trapped))), AskOutcome::TurnEnded),
-        (Box::new(Turn::set_aside), AskOutcome::TurnEnded),
+        (Box::new(|turn| turn.set_aside(true)), AskOutcome::TurnEnded),
     ];
     for (end, outcome) in ends {
         let turn = TestTurn::new();

@@ -14,14 +14,14 @@ const TIMES_MAX: usize = 64;
 #[derive(Debug)]
 pub struct TurnClock {
     now_ns: AtomicU64,
-    /// When it stood still anew: its start, then the times of events. Rising.
-    times_ns: Mutex<Vec<u64>>,
+    /// When it stood still anew, by the host's clock and by this one: its start, then the times of events. Rising.
+    times_ns: Mutex<Vec<(u64, u64)>>,
 }
 
 impl TurnClock {
     /// A clock that starts at this time.
     pub(crate) fn new(start_ns: u64) -> Self {
-        Self { now_ns: AtomicU64::new(start_ns), times_ns: Mutex::new(vec![start_ns]) }
+        Self { now_ns: AtomicU64::new(start_ns), times_ns: Mutex::new(vec![(start_ns, start_ns)]) }
     }
 
     /// The time now; each read is one nanosecond later than the one before.
@@ -29,16 +29,18 @@ impl TurnClock {
         self.now_ns.fetch_add(1, Ordering::AcqRel).saturating_add(1)
     }
 
-    /// Moves to the time of a delivered event; an earlier time changes nothing.
-    pub fn deliver(&self, at_ns: u64) {
+    /// Moves to the time of an event that is delivered; an earlier time changes nothing. An event that comes again comes later
+    /// by the host's clock, `host_ns`, than it did first.
+    pub fn deliver(&self, at_ns: u64, host_ns: u64) {
         if self.now_ns.fetch_max(at_ns, Ordering::AcqRel) < at_ns {
             let mut times = self.times_ns.lock().unwrap_or_else(PoisonError::into_inner);
             if times.len() == TIMES_MAX {
                 times.remove(1);
             }
             // Two events may have raced for the lock.
-            if times.last().is_none_or(|last| *last < at_ns) {
-                times.push(at_ns);
+            if times.last().is_none_or(|(_, last)| *last < at_ns) {
+                let before = times.last().map_or(0, |(host, _)| *host);
+                times.push((host_ns.max(before), at_ns));
             }
         }
     }
@@ -47,8 +49,8 @@ impl TurnClock {
     /// time at which this clock stood then.
     pub fn shown_ns(&self, at_ns: u64) -> u64 {
         let times = self.times_ns.lock().unwrap_or_else(PoisonError::into_inner);
-        let earlier = times.partition_point(|time| *time <= at_ns);
-        earlier.checked_sub(1).and_then(|last| times.get(last)).copied().unwrap_or(at_ns)
+        let earlier = times.partition_point(|(host, _)| *host <= at_ns);
+        earlier.checked_sub(1).and_then(|last| times.get(last)).map_or(at_ns, |(_, shown)| *shown)
     }
 }
 
@@ -60,9 +62,9 @@ mod tests {
     fn reads_rise_and_events_never_take_it_back() {
         let clock = TurnClock::new(1_000);
         assert_eq!([clock.now_ns(), clock.now_ns()], [1_001, 1_002]);
-        clock.deliver(5_000);
+        clock.deliver(5_000, 5_000);
         assert_eq!(clock.now_ns(), 5_001);
-        clock.deliver(10);
+        clock.deliver(10, 10);
         assert_eq!(clock.now_ns(), 5_002);
     }
 
@@ -70,12 +72,20 @@ mod tests {
     fn times_of_the_host_tell_no_more_than_the_clock_did() {
         let clock = TurnClock::new(1_000);
         assert_eq!([0, 999, 1_000, 1_001, u64::MAX].map(|at| clock.shown_ns(at)), [0, 999, 1_000, 1_000, 1_000]);
-        clock.deliver(5_000);
+        clock.deliver(5_000, 5_000);
         assert_eq!([999, 4_999, 5_000, 9_000].map(|at| clock.shown_ns(at)), [999, 1_000, 5_000, 5_000]);
         for event in 0..1_000 {
-            clock.deliver(10_000 + event);
+            clock.deliver(10_000 + event, 10_000 + event);
         }
         let shown = [4_999, 9_000, 10_100, 10_999, u64::MAX].map(|at| clock.shown_ns(at));
         assert_eq!(shown, [1_000, 1_000, 1_000, 10_999, 10_999], "what is kept is bounded");
+    }
+
+    #[test]
+    fn an_event_that_comes_again_shows_the_times_of_then() {
+        let clock = TurnClock::new(1_000);
+        clock.deliver(5_000, 90_000);
+        // Written before it came again, and after it.
+        assert_eq!([80_000, 95_000].map(|at| clock.shown_ns(at)), [1_000, 5_000]);
     }
 }

@@ -1,15 +1,20 @@
 //! The one door of every outward effect.
 //!
-//! Counts and numbers what is in flight, and what has come back and lies in the host until the guest reads it. It is where an
-//! effect's intent and answer will be journalled, so nothing that leaves the host may go around it.
+//! Numbers what leaves, has it recorded by the turn's journal, and counts what is in flight and what has come back and lies in the
+//! host until the guest reads it. Nothing that leaves the host may go around it.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use podium_wire::{ErrorCode, WireError};
 use serde::Serialize;
 
+use crate::error::CallError;
+use crate::journal::{Made, Recorded, request_hash};
 use crate::limits::{CALLS_IN_FLIGHT_MAX, UNREAD_BYTES_MAX};
 use crate::turn::Turn;
 
@@ -79,13 +84,154 @@ impl<T> Unread<T> {
         Unread { answer, in_flight: self.in_flight, bytes: bytes.or(self.bytes) }
     }
 
+    /// What it is, unread.
+    pub(crate) fn as_ref(&self) -> &T {
+        &self.answer
+    }
+
     /// The guest reads it, or nobody ever will: it counts no more.
     pub fn read(self) -> T {
         self.answer
     }
 }
 
+/// What an effect is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EffectKind {
+    /// Its name, `interface.function`.
+    pub name: &'static str,
+    /// It may be begun again when nobody knows whether it was done: the guest gets `POD-4031` for any other.
+    pub idempotent: bool,
+    /// People see it, so it is durable before it leaves.
+    pub urgent: bool,
+}
+
+impl EffectKind {
+    /// An effect that changes nothing outside and may be repeated.
+    pub const fn read(name: &'static str) -> Self {
+        Self { name, idempotent: true, urgent: false }
+    }
+}
+
+/// One call that waits, numbered.
+#[derive(Debug, Clone)]
+pub struct Call {
+    kind: EffectKind,
+    made: Made,
+    key: [u8; 32],
+}
+
+impl Call {
+    /// A call of no turn: what is waited for is nobody's.
+    pub fn detached(n: u64) -> Self {
+        let made = Made { n, again: false, at_ns: 0, attempt: 1, given: None };
+        Self { kind: EffectKind::read("none"), made, key: [0; 32] }
+    }
+
+    /// True when it was made before, by the guest that this one follows.
+    pub fn is_again(&self) -> bool {
+        self.made.again
+    }
+
+    /// The attempt in which it was first made.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.made.attempt
+    }
+
+    /// When it was first made, nanoseconds since the Unix epoch.
+    pub fn at_ns(&self) -> u64 {
+        self.made.at_ns
+    }
+
+    /// Its answer as it is durable, if it is.
+    pub(crate) fn given(&self) -> Option<&[u8]> {
+        self.made.given.as_deref()
+    }
+
+    /// Its number in the turn.
+    pub(crate) fn n(&self) -> u64 {
+        self.made.n
+    }
+
+    /// The same for this effect however often it is begun, and for no other: what receives it can tell a repetition.
+    pub fn idempotency_key(&self) -> String {
+        self.key.iter().fold(String::with_capacity(64), |mut text, byte| {
+            text.push_str(&format!("{byte:02x}"));
+            text
+        })
+    }
+
+    /// What a lane runs.
+    pub fn waits_for<T>(
+        self,
+        answer: impl Future<Output = T> + Send + 'static,
+        recorded: fn(&T) -> Recorded,
+        fails: fn(WireError) -> T,
+    ) -> Waiting<T> {
+        Waiting { call: self, answer: answer.boxed(), recorded, fails, released: None }
+    }
+}
+
+/// A call on its way: what a lane needs to run it, to record it, and to run it again.
+pub struct Waiting<T> {
+    /// The call.
+    pub call: Call,
+    /// Begins when it is polled and is cancelled when it is dropped.
+    pub answer: BoxFuture<'static, T>,
+    /// How the answer is kept in the turn's journal.
+    pub recorded: fn(&T) -> Recorded,
+    /// The answer for a failure that was recorded, or of which nothing is known.
+    pub fails: fn(WireError) -> T,
+    /// To be called when the answer is released to the guest.
+    pub released: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl<T> fmt::Debug for Waiting<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+impl<T> Waiting<T> {
+    /// The failure of an effect that may have been done and must not be begun again; nothing for one that may be.
+    pub fn unknown(&self) -> Option<WireError> {
+        let is_lost = self.call.made.again && self.call.made.given.is_none() && !self.call.kind.idempotent;
+        is_lost.then(|| {
+            let kind = self.call.kind.name;
+            WireError::new(ErrorCode::OutcomeUnknown, format!("the host ended before `{kind}` was answered"))
+        })
+    }
+
+    /// The call's number in the turn.
+    pub fn n(&self) -> u64 {
+        self.call.made.n
+    }
+}
+
 impl Turn {
+    /// Numbers a call that waits, before anything is known of its answer.
+    ///
+    /// # Errors
+    /// When the turn is closed; when it is run again and this call is another one than was made before.
+    pub fn call<R: Serialize>(&self, kind: EffectKind, request: &R) -> Result<Call, CallError> {
+        self.check_open()?;
+        // What cannot be written as JSON is alike by its kind.
+        let request = serde_json::to_vec(request).unwrap_or_default();
+        let hash = request_hash(&request);
+        let made = self.journal().wait(
+            kind.name,
+            hash,
+            (kind.idempotent, kind.urgent),
+            (self.host_clock().now_ns(), self.spec().attempt),
+        )?;
+        // Never the request itself: it holds what agents say.
+        tracing::trace!(turn_id = self.spec().turn_id, n = made.n, kind = kind.name, bytes = request.len(), "effect");
+        let mut key = blake3::Hasher::new_derive_key("podium effect of a turn");
+        key.update(self.spec().instance.as_uuid().as_bytes());
+        key.update(&self.spec().turn.to_le_bytes()).update(&made.n.to_le_bytes());
+        Ok(Call { kind, made, key: *key.finalize().as_bytes() })
+    }
+
     /// True while the guest holds an answer with bytes that it has not read.
     pub fn holds_unread(&self) -> bool {
         self.effects().unread_bytes.load(Ordering::Acquire) > 0
@@ -96,28 +242,20 @@ impl Turn {
     ///
     /// # Errors
     /// `POD-4019` when [`CALLS_IN_FLIGHT_MAX`] calls of this turn wait already.
-    pub fn effect<F, R>(
+    pub fn effect<F>(
         &self,
-        kind: &'static str,
-        request: &R,
+        call: &Call,
         future: F,
-    ) -> Result<impl Future<Output = Unread<F::Output>> + Send + use<F, R>, WireError>
+    ) -> Result<impl Future<Output = Unread<F::Output>> + Send + use<F>, WireError>
     where
         F: Future + Send + 'static,
-        R: Serialize,
     {
         let counters = self.effects();
         let Some(in_flight) = InFlight::enter(&counters.in_flight) else {
             let message = format!("more than {CALLS_IN_FLIGHT_MAX} calls of this turn wait already");
             return Err(WireError::new(ErrorCode::TooManyCalls, message));
         };
-        let n = counters.issued.fetch_add(1, Ordering::AcqRel) + 1;
-        if tracing::enabled!(tracing::Level::TRACE) {
-            // Never the request itself: it holds what agents say.
-            let bytes = serde_json::to_vec(request).unwrap_or_default().len();
-            tracing::trace!(turn_id = self.spec().turn_id, n, kind, bytes, "effect");
-        }
-        let span = self.ports().watch.effect(kind, n);
+        let span = self.ports().watch.effect(call.kind.name, call.made.n);
         Ok(async move {
             let answer = future.await;
             drop(span);
@@ -134,7 +272,8 @@ mod tests {
     #[test]
     fn one_more_than_the_most_is_refused_until_one_is_dropped() {
         let turn = TestTurn::new();
-        let issue = || turn.turn.effect("test", &(), std::future::pending::<()>());
+        let call = || turn.turn.call(EffectKind::read("test"), &()).expect("open");
+        let issue = || turn.turn.effect(&call(), std::future::pending::<()>());
         let mut calls: Vec<_> = (0..CALLS_IN_FLIGHT_MAX).map(|_| issue().expect("has room")).collect();
         let refused = issue().err().expect("is full");
         assert_eq!(refused.known_code(), Some(ErrorCode::TooManyCalls));
@@ -146,7 +285,8 @@ mod tests {
     fn what_came_back_counts_until_it_is_read_or_dropped() {
         let turn = TestTurn::new();
         let answered = || {
-            let effect = turn.turn.effect("test", &(), std::future::ready(7));
+            let call = turn.turn.call(EffectKind::read("test"), &()).expect("open");
+            let effect = turn.turn.effect(&call, std::future::ready(7));
             effect.map(|effect| futures_util::FutureExt::now_or_never(effect).expect("is ready"))
         };
         let mut unread: Vec<_> = (0..CALLS_IN_FLIGHT_MAX).map(|_| answered().expect("has room")).collect();

@@ -19,6 +19,9 @@ pub enum CallError {
     /// The turn is closed; no call of it has an effect any more.
     #[error("the turn is over")]
     Closed,
+    /// The turn is run again, and this call was not made before: the turn's journal says what differs.
+    #[error("the agent went another way than before")]
+    Diverged,
 }
 
 impl CallError {

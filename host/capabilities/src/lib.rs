@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod effect;
 pub mod error;
+pub mod journal;
 pub mod limits;
 pub mod log;
 pub mod messages;
@@ -23,6 +24,7 @@ pub mod workspace;
 mod testing;
 
 pub use error::CallError;
+pub use journal::{Again, Journal, JournalStart};
 pub use limits::{LimitError, LimitReached, Limits};
 pub use ports::Ports;
 pub use turn::{DurableUpdate, Turn, TurnOutput, TurnSpec};

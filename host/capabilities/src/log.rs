@@ -52,7 +52,12 @@ impl Turn {
         if self.is_closed() {
             return;
         }
-        if !self.with_log(|log| log.take(bytes as u64)) {
+        let is_taken = self.with_log(|log| log.take(bytes as u64));
+        if self.journal().is_behind() {
+            // It was logged before, and counts as it did.
+            return;
+        }
+        if !is_taken {
             self.ports().logs.dropped(bytes as u64);
             return;
         }

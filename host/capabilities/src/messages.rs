@@ -3,15 +3,15 @@
 //! Owns how much of it comes at once, and what of it may lie in the host unread. Must never let a guest hold the history
 //! in the host's memory.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use podium_wire::message::HistoryEntry;
 use podium_wire::{ErrorCode, WireError};
 use serde::Serialize;
 
-use crate::effect::{Unread, UnreadBytes};
+use crate::effect::{EffectKind, Unread, UnreadBytes, Waiting};
 use crate::error::CallError;
+use crate::journal::Recorded;
 use crate::limits::UNREAD_BYTES_MAX;
 use crate::turn::Turn;
 
@@ -47,8 +47,8 @@ impl Turn {
         &self,
         before: Option<u64>,
         limit: u32,
-    ) -> Result<impl Future<Output = Unread<Result<HistoryPage, WireError>>> + Send + 'static, CallError> {
-        self.check_open()?;
+    ) -> Result<Waiting<Unread<Result<HistoryPage, WireError>>>, CallError> {
+        let made = self.call(EffectKind::read("messages.history"), &HistoryRequest { before, limit })?;
         let port = self.ports().history.clone();
         let unread_bytes = Arc::clone(&self.effects().unread_bytes);
         let one_page = Arc::clone(&self.effects().page);
@@ -71,8 +71,8 @@ impl Turn {
             let before = entries.first().map(|first| first.seq).filter(|seq| *seq > 1);
             Ok((HistoryPage { entries, before }, bytes))
         };
-        let call = self.effect("messages.history", &HistoryRequest { before, limit }, page);
-        Ok(async move {
+        let call = self.effect(&made, page);
+        let page = async move {
             match call {
                 Ok(call) => call.await.map(|answer| match answer {
                     Ok((page, bytes)) => (Ok(page), Some(bytes)),
@@ -80,7 +80,13 @@ impl Turn {
                 }),
                 Err(error) => Unread::refused(Err(error)),
             }
-        })
+        };
+        // What is committed does not change while the turn runs, so a page is read again; that it was refused may not be.
+        let recorded = |page: &Unread<Result<HistoryPage, WireError>>| match page.as_ref() {
+            Ok(_) => Recorded::Again,
+            Err(error) => Recorded::Failed(error.clone()),
+        };
+        Ok(made.waits_for(page, recorded, |error| Unread::refused(Err(error))))
     }
 }
 
@@ -89,12 +95,12 @@ mod tests {
     use super::*;
     use crate::testing::TestTurn;
 
-    fn run<T>(future: impl Future<Output = Unread<T>>) -> T {
-        unread(future).read()
+    fn run<T>(call: Waiting<Unread<T>>) -> T {
+        unread(call).read()
     }
 
-    fn unread<T>(future: impl Future<Output = Unread<T>>) -> Unread<T> {
-        futures_util::FutureExt::now_or_never(future).expect("the test port answers at once")
+    fn unread<T>(call: Waiting<Unread<T>>) -> Unread<T> {
+        futures_util::FutureExt::now_or_never(call.answer).expect("the test port answers at once")
     }
 
     #[test]
@@ -122,8 +128,8 @@ mod tests {
         let turn = TestTurn::new();
         turn.say(1);
         let counting = futures_util::FutureExt::now_or_never(turn.turn.effects().page.lock()).expect("is free");
-        let mut second = Box::pin(turn.turn.history(None, 1).expect("open"));
-        assert!(futures_util::FutureExt::now_or_never(second.as_mut()).is_none());
+        let mut second = turn.turn.history(None, 1).expect("open");
+        assert!(futures_util::FutureExt::now_or_never(second.answer.as_mut()).is_none());
         drop(counting);
         assert!(run(second).is_ok());
     }

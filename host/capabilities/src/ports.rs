@@ -1,6 +1,6 @@
 //! What capabilities need from above: where updates and logs go, where history comes from.
 //!
-//! Traits only. Whoever implements them must not call back into the turn, and must not block.
+//! Traits only. Whoever implements them must not call back into the turn, but for the journal, and must not block.
 
 use std::sync::Arc;
 
@@ -10,13 +10,18 @@ use podium_kit::trace::Span;
 use podium_wire::WireError;
 use podium_wire::message::HistoryEntry;
 use podium_wire::rest::LogLevel;
-use podium_wire::updates::Update;
+use podium_wire::updates::{TurnSnapshot, Update};
 use serde_json::Value;
+
+use crate::turn::Turn;
 
 /// Takes live updates, in the order of their `n`.
 pub trait UpdateSink: Send + Sync {
     /// Takes one update. Never blocks and never fails: who cannot follow is cut off elsewhere.
     fn update(&self, update: Update);
+
+    /// An attempt that follows a lost one is where that one was, as far as it is durable: what is open there.
+    fn snapshot(&self, snapshot: TurnSnapshot);
 }
 
 /// Takes lines of the agent's log.
@@ -58,10 +63,20 @@ pub trait TurnWatch: Send + Sync {
     /// True when the guest can go on only after something from outside; false when it runs again.
     fn waiting(&self, waiting: bool);
 
+    /// A turn that is run again goes on from here.
+    fn goes_on(&self) {}
+
     /// An effect leaves, the `n`th of the attempt. The span ends with it, answered or given up.
     fn effect(&self, _kind: &'static str, _n: u64) -> Span {
         Span::default()
     }
+}
+
+/// Makes a turn's journal durable.
+pub trait JournalPort: Send + Sync {
+    /// Writes what [`Turn::take_undurable`] has when it is this turn's time to be written. Nothing of it is durable when that
+    /// fails.
+    fn write(&self, turn: Turn) -> BoxFuture<'static, Result<(), WireError>>;
 }
 
 /// Everything a turn needs from above.
@@ -75,6 +90,8 @@ pub struct Ports {
     pub history: Arc<dyn HistoryPort>,
     /// Who is told of waiting.
     pub watch: Arc<dyn TurnWatch>,
+    /// Where the journal goes.
+    pub journal: Arc<dyn JournalPort>,
     /// The host's clock: stamps updates and log lines, and the events that the guest sees.
     pub clock: Clock,
 }

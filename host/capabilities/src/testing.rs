@@ -9,10 +9,10 @@ use podium_chronicle::{Named, Place};
 use podium_kit::Clock;
 use podium_wire::WireError;
 use podium_wire::message::{HistoryEntry, Role};
-use podium_wire::updates::{TurnKind, Update, UpdateBody};
+use podium_wire::updates::{TurnKind, TurnSnapshot, Update, UpdateBody};
 use serde_json::json;
 
-use crate::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
+use crate::ports::{HistoryPort, JournalPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
 use crate::turn::{Turn, TurnSpec};
 use crate::workspace::Workspaces;
 
@@ -23,11 +23,24 @@ pub(crate) struct Kept {
     messages: Mutex<Vec<HistoryEntry>>,
     waits: Mutex<Vec<bool>>,
     dropped: Mutex<u64>,
+    snapshots: Mutex<Vec<TurnSnapshot>>,
 }
 
 impl UpdateSink for Kept {
     fn update(&self, update: Update) {
         self.updates.lock().expect("not poisoned").push(update);
+    }
+
+    fn snapshot(&self, snapshot: TurnSnapshot) {
+        self.snapshots.lock().expect("not poisoned").push(snapshot);
+    }
+}
+
+impl JournalPort for Kept {
+    fn write(&self, turn: Turn) -> BoxFuture<'static, Result<(), WireError>> {
+        // What was taken is durable here.
+        drop(turn.take_undurable());
+        async { Ok(()) }.boxed()
     }
 }
 
@@ -92,6 +105,7 @@ impl TestTurn {
             config_rev: 1,
             workspace: Workspaces::new(Clock::manual(1_000), 0).closed(Place::new("/nowhere"), Named::default()),
             now_ms: 1_000,
+            journal: crate::JournalStart::Off,
         };
         change(&mut spec);
         let ports = Ports {
@@ -99,6 +113,7 @@ impl TestTurn {
             logs: kept.clone(),
             history: kept.clone(),
             watch: kept.clone(),
+            journal: kept.clone(),
             clock: Clock::manual(1_000),
         };
         Self { turn: Turn::new(spec, ports), kept }
@@ -107,8 +122,14 @@ impl TestTurn {
     /// What was shown, in order.
     pub(crate) fn shown(&self) -> Vec<UpdateBody> {
         let updates = self.kept.updates.lock().expect("not poisoned");
-        assert!(updates.iter().enumerate().all(|(at, update)| update.n == Some(at as u64 + 1)), "n is dense");
+        let first = updates.first().and_then(|update| update.n).unwrap_or(1);
+        assert!(updates.iter().zip(first..).all(|(update, n)| update.n == Some(n)), "n is dense");
         updates.iter().map(|update| update.body().expect("reads")).collect()
+    }
+
+    /// The snapshots that were told.
+    pub(crate) fn snapshots(&self) -> Vec<TurnSnapshot> {
+        self.kept.snapshots.lock().expect("not poisoned").clone()
     }
 
     /// What was logged.

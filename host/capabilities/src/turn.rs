@@ -3,9 +3,10 @@
 //! Owns everything an attempt changes until its cut. A turn is closed once, by [`Turn::complete`] or
 //! [`Turn::fail`]; after that no host call has an effect. Must never make anything durable itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use podium_store::JournalRow;
 use podium_store::state::Document;
 use podium_wire::ErrorCode;
 use podium_wire::asks::AskOutcome;
@@ -20,11 +21,12 @@ use serde_json::value::RawValue;
 use crate::ask::Asks;
 use crate::clock::TurnClock;
 use crate::error::CallError;
+use crate::journal::{Journal, JournalStart};
 use crate::limits::{LimitReached, Limits};
 use crate::log::LogBudget;
 use crate::ports::Ports;
 use crate::steer::Heard;
-use crate::updates::OpenTexts;
+use crate::updates::{OpenTexts, is_piece_of_text};
 use crate::workspace::Workspace;
 
 /// What an attempt starts from.
@@ -60,6 +62,8 @@ pub struct TurnSpec {
     pub workspace: Workspace,
     /// When the turn began, milliseconds since the Unix epoch: the guest's clock starts here.
     pub now_ms: u64,
+    /// Whether it is recorded, and by what it is run again.
+    pub journal: JournalStart,
 }
 
 /// A durable update of an attempt, which has no `seq` yet.
@@ -71,6 +75,17 @@ pub struct DurableUpdate {
     pub event_type: EventType,
     /// Its content, as it was shown live.
     pub content: Box<RawValue>,
+}
+
+/// What of a turn is to become durable before its cut.
+#[derive(Debug)]
+pub struct Undurable {
+    /// Records of its journal.
+    pub rows: Vec<JournalRow>,
+    /// Its durable updates so far, which get their `seq` with them.
+    pub updates: Vec<DurableUpdate>,
+    /// What is open now.
+    pub snapshot: TurnSnapshot,
 }
 
 /// What an attempt leaves for its cut.
@@ -102,7 +117,13 @@ pub(crate) struct Effects {
     pub(crate) unread_bytes: Arc<AtomicUsize>,
     /// Held while one page of the history is read and not counted yet.
     pub(crate) page: Arc<futures_util::lock::Mutex<()>>,
-    pub(crate) issued: AtomicU64,
+}
+
+/// What goes to the sink, outside of every lock.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    Update(Update),
+    Snapshot(TurnSnapshot),
 }
 
 /// What the attempt changes.
@@ -110,6 +131,10 @@ pub(crate) struct Effects {
 pub(crate) struct Work {
     closed: bool,
     n: u64,
+    /// Updates up to this one were shown by an earlier guest of the turn, and what of them is durable is.
+    kept_n: u64,
+    /// What is open has to be told before the next update.
+    is_to_tell: bool,
     held_bytes: u64,
     durable: Vec<DurableUpdate>,
     pub(crate) open: OpenTexts,
@@ -126,6 +151,7 @@ struct Inner {
     ports: Ports,
     clock: TurnClock,
     effects: Effects,
+    journal: Journal,
     log: Mutex<LogBudget>,
     work: Mutex<Work>,
     closed: AtomicBool,
@@ -150,10 +176,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Turn {
     /// Begins an attempt and shows its `stream_start` as the first update.
-    pub fn new(spec: TurnSpec, ports: Ports) -> Self {
+    pub fn new(mut spec: TurnSpec, ports: Ports) -> Self {
+        let (kept_n, is_to_tell) = match &spec.journal {
+            JournalStart::Again(again) => (again.kept_n, again.tells),
+            JournalStart::Off | JournalStart::New => (0, false),
+        };
         let work = Work {
             closed: false,
             n: 0,
+            kept_n,
+            is_to_tell,
             held_bytes: 0,
             durable: Vec::new(),
             open: OpenTexts::default(),
@@ -168,10 +200,12 @@ impl Turn {
             clock: TurnClock::new(spec.now_ms.saturating_mul(1_000_000)),
             ports,
             effects: Effects::default(),
+            journal: Journal::new(&mut spec.journal),
             log: Mutex::default(),
             work: Mutex::new(work),
             closed: AtomicBool::new(false),
-            waiting: AtomicBool::new(false),
+            // One that waited without a guest waits still.
+            waiting: AtomicBool::new(matches!(&spec.journal, JournalStart::Again(again) if !again.tells)),
             spec,
         }));
         let start = UpdateBody::StreamStart(StreamStart { kind: turn.0.spec.kind });
@@ -189,6 +223,11 @@ impl Turn {
     /// Its limits.
     pub fn limits(&self) -> &Limits {
         &self.0.spec.limits
+    }
+
+    /// What was recorded of it.
+    pub fn journal(&self) -> &Journal {
+        &self.0.journal
     }
 
     /// The guest's clock.
@@ -221,14 +260,7 @@ impl Turn {
     /// The texts that are being written and what waits for an answer, for a client that subscribes now. It stands for every update up to its
     /// `n`, of which the last may still be on their way to the sink.
     pub fn snapshot(&self) -> TurnSnapshot {
-        let work = lock(&self.0.work);
-        TurnSnapshot {
-            turn_id: self.0.spec.turn_id.clone(),
-            attempt: self.0.spec.attempt,
-            n: work.n,
-            items: work.open.items().map(|(event_type, item, text)| OpenItem { event_type, item, text }).collect(),
-            asks: work.asks.open(),
-        }
+        lock(&self.0.work).snapshot(self)
     }
 
     /// Ends the attempt well: closes the items that are still open, shows `stream_end` and gives what the cut
@@ -236,6 +268,7 @@ impl Turn {
     pub fn complete(&self) -> TurnOutput {
         self.set_waiting(false);
         self.close_log();
+        self.goes_on();
         let mut sent = Vec::new();
         let output = {
             let mut work = lock(&self.0.work);
@@ -270,6 +303,7 @@ impl Turn {
         self.close_log();
         let mut sent = Vec::new();
         let mut work = lock(&self.0.work);
+        work.skip_kept();
         let interrupted = error.known_code() == Some(ErrorCode::Interrupted);
         work.resolve_all(self, if interrupted { AskOutcome::Cancelled } else { AskOutcome::TurnEnded }, &mut sent);
         self.close(&mut work);
@@ -296,17 +330,64 @@ impl Turn {
         }
     }
 
-    /// Ends the attempt without a cut: its turn runs again another time. What was asked is resolved, live.
-    pub fn set_aside(&self) {
+    /// Ends the attempt without a cut. What was asked is resolved, live, unless the turn comes back by its journal: then it
+    /// stays open.
+    pub fn set_aside(&self, comes_back: bool) {
         self.set_waiting(false);
         self.close_log();
         let mut sent = Vec::new();
         {
             let mut work = lock(&self.0.work);
-            work.resolve_all(self, AskOutcome::TurnEnded, &mut sent);
+            if !(comes_back && self.0.journal.is_kept()) {
+                work.resolve_all(self, AskOutcome::TurnEnded, &mut sent);
+            }
             self.close(&mut work);
         }
         self.send(sent);
+    }
+
+    /// A guest that was brought to where an earlier one was goes on from here. What clients have to know of it is told.
+    pub fn goes_on(&self) {
+        if !self.0.journal.goes_on() {
+            return;
+        }
+        {
+            let mut work = lock(&self.0.work);
+            work.skip_kept();
+            if std::mem::take(&mut work.is_to_tell) {
+                let snapshot = work.snapshot(self);
+                drop(work);
+                self.0.ports.updates.snapshot(snapshot);
+            }
+        }
+        self.0.ports.watch.goes_on();
+    }
+
+    /// Takes what is to become durable before the cut; nothing for a turn without a journal, and for one that has ended.
+    pub fn take_undurable(&self) -> Option<Undurable> {
+        let mut work = lock(&self.0.work);
+        if work.closed {
+            return None;
+        }
+        let rows = self.0.journal.take()?;
+        let updates = std::mem::take(&mut work.durable);
+        (!rows.is_empty() || !updates.is_empty()).then(|| Undurable { rows, updates, snapshot: work.snapshot(self) })
+    }
+
+    /// It could not be made durable.
+    pub fn put_back(&self, rows: Vec<JournalRow>, updates: Vec<DurableUpdate>) {
+        let mut work = lock(&self.0.work);
+        self.0.journal.put_back(rows);
+        let later = std::mem::replace(&mut work.durable, updates);
+        work.durable.extend(later);
+    }
+
+    /// Makes durable what is not yet: records of the journal, and the updates so far.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn write_journal(&self) -> Result<(), WireError> {
+        self.0.ports.journal.write(self.clone()).await
     }
 
     fn close(&self, work: &mut Work) {
@@ -355,24 +436,43 @@ impl Turn {
     }
 
     /// Hands updates over, outside of every lock.
-    pub(crate) fn send(&self, updates: Vec<Update>) {
+    pub(crate) fn send(&self, updates: Vec<Sent>) {
         for update in updates {
-            self.0.ports.updates.update(update);
+            match update {
+                Sent::Update(update) => self.0.ports.updates.update(update),
+                Sent::Snapshot(snapshot) => self.0.ports.updates.snapshot(snapshot),
+            }
         }
     }
 }
 
 impl Work {
+    fn snapshot(&self, turn: &Turn) -> TurnSnapshot {
+        TurnSnapshot {
+            turn_id: turn.spec().turn_id.clone(),
+            attempt: turn.spec().attempt,
+            n: self.n,
+            items: self.open.items().map(|(event_type, item, text)| OpenItem { event_type, item, text }).collect(),
+            asks: self.asks.open(),
+        }
+    }
+
+    /// Updates go on behind those that were shown before, wherever the guest has come to.
+    fn skip_kept(&mut self) {
+        self.n = self.n.max(self.kept_n);
+    }
+
     /// Shows an update of the guest, within the limits.
-    pub(crate) fn emit(&mut self, turn: &Turn, body: &UpdateBody, sent: &mut Vec<Update>) -> Result<(), CallError> {
+    pub(crate) fn emit(&mut self, turn: &Turn, body: &UpdateBody, sent: &mut Vec<Sent>) -> Result<(), CallError> {
         let limits = turn.limits();
         if self.n >= limits.updates {
             return Err(LimitReached::Updates(limits.updates).into());
         }
         let (event_type, content) = body.encode();
+        turn.journal().call(event_type.name(), content.get().as_bytes())?;
         // A piece of an open text is held by its item; anything else is counted as it is shown, even when
         // nothing holds it, so that a stream of it ends somewhere.
-        if !crate::updates::is_piece_of_text(event_type) {
+        if !is_piece_of_text(event_type) {
             self.hold(turn, content.get().len())?;
         }
         self.push(turn, event_type, content, sent);
@@ -396,18 +496,31 @@ impl Work {
     }
 
     /// Shows an update of the host itself, which no limit keeps back.
-    pub(crate) fn show(&mut self, turn: &Turn, body: &UpdateBody, sent: &mut Vec<Update>) {
+    pub(crate) fn show(&mut self, turn: &Turn, body: &UpdateBody, sent: &mut Vec<Sent>) {
         let (event_type, content) = body.encode();
         self.push(turn, event_type, content, sent);
     }
 
-    fn push(&mut self, turn: &Turn, event_type: EventType, content: Box<RawValue>, sent: &mut Vec<Update>) {
+    fn push(&mut self, turn: &Turn, event_type: EventType, content: Box<RawValue>, sent: &mut Vec<Sent>) {
         self.n += 1;
+        if self.n <= self.kept_n {
+            return;
+        }
+        if std::mem::take(&mut self.is_to_tell) {
+            // Beyond what is durable, clients see again what they had to drop. A text that is open has this piece already.
+            let mut snapshot = self.snapshot(turn);
+            let told = is_piece_of_text(event_type);
+            snapshot.n -= u64::from(!told);
+            sent.push(Sent::Snapshot(snapshot));
+            if told {
+                return;
+            }
+        }
         if event_type.entry().durability == Durability::Durable {
             self.durable.push(DurableUpdate { n: self.n, event_type, content: content.clone() });
         }
         let spec = turn.spec();
-        sent.push(Update {
+        sent.push(Sent::Update(Update {
             event_type,
             seq: None,
             turn_id: Some(spec.turn_id.clone()),
@@ -416,7 +529,7 @@ impl Work {
             message_id: spec.message_id.clone(),
             ts: turn.ports().clock.now_ms(),
             content,
-        });
+        }));
     }
 }
 

@@ -12,7 +12,7 @@ use podium_wire::updates::{
 use serde_json::Value;
 
 use crate::error::CallError;
-use crate::turn::{Turn, Work};
+use crate::turn::{Sent, Turn, Work};
 
 /// Most bytes of a name within a turn (item, call, terminal, plan): clients use them as keys.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -187,12 +187,7 @@ impl Turn {
 }
 
 impl Work {
-    fn element(
-        &mut self,
-        turn: &Turn,
-        element: Checked,
-        sent: &mut Vec<podium_wire::updates::Update>,
-    ) -> Result<(), CallError> {
+    fn element(&mut self, turn: &Turn, element: Checked, sent: &mut Vec<Sent>) -> Result<(), CallError> {
         match element {
             Checked::Body(body) => self.emit(turn, &body, sent),
             Checked::TextDelta(piece) => {

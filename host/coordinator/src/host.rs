@@ -116,6 +116,7 @@ impl Host {
             warm: options.warm,
             guests: options.guests,
             compiler,
+            waiting_idle: options.waiting_idle,
         };
         let runtime = Arc::new(Runtime::new(runtime)?);
         let parts = Arc::new(Parts {

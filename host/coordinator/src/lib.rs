@@ -32,7 +32,7 @@ use podium_kit::data::DataFolder;
 use podium_kit::listen::{self, ListenError};
 
 pub use host::{Host, HostError};
-pub use options::{Options, WARM_IDLE_DEFAULT};
+pub use options::{Options, WAITING_IDLE_DEFAULT, WARM_IDLE_DEFAULT};
 pub use podium_runtime::{
     COMPILE_CPU_DEFAULT, Compiler, CompilerProcess, WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WarmBudget, compile_stdin,
     room,

@@ -9,25 +9,32 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
+use podium_capabilities::ports::{HistoryPort, JournalPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
 use podium_capabilities::workspace::{Workspace, Workspaces};
-use podium_capabilities::{Limits, Turn, TurnSpec};
+use podium_capabilities::{JournalStart, Limits, Turn, TurnSpec};
 use podium_chronicle::{Named, Place};
 use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_runtime::{Agent, Call, Compiler, Runtime, RuntimeConfig, TurnEnd, WarmBudget, stop_pair};
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
-use podium_wire::updates::{TurnKind, Update};
+use podium_wire::updates::{TurnKind, TurnSnapshot, Update};
 use podium_wire::{Digest, WireError};
 
 struct Nowhere;
 
 impl UpdateSink for Nowhere {
     fn update(&self, _: Update) {}
+    fn snapshot(&self, _: TurnSnapshot) {}
 }
 
 impl LogSink for Nowhere {
     fn log(&self, _: NewLine) {}
+}
+
+impl JournalPort for Nowhere {
+    fn write(&self, _: Turn) -> BoxFuture<'static, Result<(), WireError>> {
+        async { Ok(()) }.boxed()
+    }
 }
 
 impl TurnWatch for Nowhere {
@@ -69,6 +76,7 @@ impl Bench {
             config_rev: 1,
             workspace: self.workspace.clone(),
             now_ms: self.clock.now_ms(),
+            journal: JournalStart::New,
         };
         Ok(Turn::new(spec, self.ports.clone()))
     }
@@ -133,6 +141,7 @@ async fn main() -> Result<(), Failure> {
         warm: WarmBudget::default(),
         guests: podium_runtime::room::GUESTS_MAX,
         compiler: Compiler::InProcess,
+        waiting_idle: Duration::from_secs(60),
     };
     let runtime = Runtime::new(config)?;
     let agent = runtime.load(&Digest::from_bytes([0; 32]), async { Ok(component.into()) }).await?;
@@ -141,7 +150,8 @@ async fn main() -> Result<(), Failure> {
         updates: nowhere.clone(),
         logs: nowhere.clone(),
         history: nowhere.clone(),
-        watch: nowhere,
+        watch: nowhere.clone(),
+        journal: nowhere,
         clock: clock.clone(),
     };
     let bench = Arc::new(Bench { runtime, agent, clock, ports, workspace, text });

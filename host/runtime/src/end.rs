@@ -29,6 +29,10 @@ pub(crate) enum End {
     /// The pool lacked something, through no fault of this guest: it may try again.
     NoRoom,
     HostStopped,
+    /// It waits, and is dropped until then or until something comes.
+    Suspended(Option<u64>),
+    /// It went another way than before.
+    Diverged(WireError),
 }
 
 impl From<StopReason> for End {
@@ -52,6 +56,9 @@ pub(crate) fn read(ended: Ended, last_words: &str, turn: Option<&Turn>) -> End {
         Ended::Stopped(reason) => reason.into(),
         Ended::Limit(limit) => limit.into(),
         Ended::Stuck => stuck(),
+        Ended::Suspended(due_ns) => End::Suspended(due_ns),
+        Ended::Diverged(error) => End::Diverged(error),
+        Ended::Journal(error) => End::Failed(error),
         Ended::Guest(error) => trap(&error, last_words, turn),
     }
 }

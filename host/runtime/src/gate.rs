@@ -2,8 +2,10 @@
 //!
 //! Owns the rule (pure), and the cells through which answers travel. The outside touches no cell and no
 //! waker of the guest: what arrives lies in the driver's hands until it is released, so that the order of
-//! releases is the order of the turn. Recording and replaying a turn will use the same rule.
+//! releases is the order of the turn. A turn that is run again by its journal uses the same gate, and a rule that releases what was
+//! released where it was.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +14,9 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
+use podium_capabilities::effect::Waiting;
+use podium_capabilities::journal::{Event, Of, Recorded};
+use podium_wire::WireError;
 
 /// Woken polls without a release after which a waiting event is released to a guest that yields in a loop and
 /// so never becomes quiescent.
@@ -41,6 +46,8 @@ pub(crate) enum Next {
     Wait,
     /// Nothing can ever come.
     Stuck,
+    /// The guest is not where it was when this event came before.
+    Differs,
 }
 
 /// The release rule.
@@ -71,6 +78,26 @@ impl Rule {
         }
     }
 
+    /// The same for a guest that is run again, whose `next` event came before; none while calls have to be made first.
+    pub(crate) fn again(&mut self, polled: Polled, next: Option<&Event>) -> Next {
+        match polled {
+            Polled { woken: true, ticked: true } => Next::Pause,
+            Polled { woken: true, ticked: false } => {
+                self.yields = self.yields.saturating_add(1);
+                match next {
+                    Some(event) if event.forced && event.yields == self.yields => Next::Release,
+                    Some(event) if event.forced && event.yields < self.yields => Next::Differs,
+                    _ if self.yields.is_multiple_of(YIELDS_PER_PAUSE) => Next::Pause,
+                    _ => Next::Poll,
+                }
+            }
+            _ => match next {
+                Some(event) if !event.forced => Next::Release,
+                _ => Next::Differs,
+            },
+        }
+    }
+
     /// An event is released. Answers the yields before it: a replay releases it at exactly that count.
     pub(crate) fn released(&mut self) -> u32 {
         std::mem::take(&mut self.yields)
@@ -92,18 +119,34 @@ pub(crate) trait Arrival: Send {
     fn is_wanted(&self) -> bool;
     /// The earliest time that the guest may see with it, nanoseconds since the Unix epoch.
     fn not_before_ns(&self) -> u64;
+    /// What it is to the turn's journal.
+    fn recorded(&self) -> (Of, Recorded);
     /// Fills the cell and wakes its reader.
     fn deliver(self: Box<Self>);
 }
 
 /// An effect on its way: resolves to what arrived, or to nothing when its reader was dropped.
-pub(crate) type Issued = BoxFuture<'static, Option<Box<dyn Arrival>>>;
+pub(crate) type Effect = BoxFuture<'static, Option<Box<dyn Arrival>>>;
+
+/// An effect that was asked for.
+pub(crate) struct Issued {
+    /// The number of its call.
+    pub(crate) n: u64,
+    /// What has to be told in place of it: it may have been done, and must not be done again.
+    pub(crate) unknown: Option<WireError>,
+    /// The effect itself, which begins when it is polled.
+    pub(crate) effect: Effect,
+    /// What arrives when it failed as was recorded.
+    pub(crate) fails: Box<dyn FnOnce(WireError) -> Box<dyn Arrival> + Send>,
+}
 
 #[derive(Default)]
 struct Shared {
     outbox: Mutex<Vec<Issued>>,
     for_host: AtomicUsize,
     for_outside: AtomicUsize,
+    /// Calls that end at a known time, by their numbers.
+    due_ns: Mutex<BTreeMap<u64, u64>>,
 }
 
 /// Where host calls leave what they wait for; clones are the same gate.
@@ -111,21 +154,35 @@ struct Shared {
 pub(crate) struct Gate(Arc<Shared>);
 
 impl Gate {
-    /// Leaves an effect in the outbox and answers the cell that its result will be released into.
-    pub(crate) fn wait<F>(&self, waits: Waits, not_before_ns: u64, effect: F) -> Answer<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let cell = Arc::new(Cell(Mutex::new(Slot::Waiting { waker: None, _count: Count::new(self, waits) })));
+    /// Leaves an effect in the outbox and answers the cell that its result will be released into. `due_ns` is when a timer
+    /// fires, 0 for anything else.
+    pub(crate) fn wait<T: Send + 'static>(&self, waits: Waits, due_ns: u64, waiting: Waiting<T>) -> Answer<T> {
+        let (n, unknown) = (waiting.n(), waiting.unknown());
+        let Waiting { answer, recorded, fails, released, .. } = waiting;
+        let count = Count::new(self, waits, n, due_ns);
+        let cell = Arc::new(Cell(Mutex::new(Slot::Waiting { waker: None, _count: count })));
         let (abort, registration) = AbortHandle::new_pair();
+        // Either it arrives or it fails.
+        let released = Arc::new(Mutex::new(released));
+        let (target, hook) = (Arc::clone(&cell), Arc::clone(&released));
+        let arrived = move |value: T| {
+            let kept = recorded(&value);
+            Box::new(Arrived { cell: target, value, not_before_ns: due_ns, n, kept, released: hook })
+                as Box<dyn Arrival>
+        };
+        let effect = Abortable::new(answer, registration).map(move |result| result.ok().map(arrived)).boxed();
         let target = Arc::clone(&cell);
-        let issued = Abortable::new(effect, registration).map(move |result| {
-            let value = result.ok()?;
-            Some(Box::new(Arrived { cell: target, value, not_before_ns }) as Box<dyn Arrival>)
+        let fails = Box::new(move |error: WireError| {
+            let (value, kept) = (fails(error.clone()), Recorded::Failed(error));
+            Box::new(Arrived { cell: target, value, not_before_ns: 0, n, kept, released }) as Box<dyn Arrival>
         });
-        lock(&self.0.outbox).push(issued.boxed());
+        lock(&self.0.outbox).push(Issued { n, unknown, effect, fails });
         Answer { cell, abort }
+    }
+
+    /// When the first timer that the guest waits for fires, nanoseconds since the Unix epoch.
+    pub(crate) fn next_due_ns(&self) -> Option<u64> {
+        lock(&self.0.due_ns).values().min().copied()
     }
 
     /// Takes what was left since the last time.
@@ -153,12 +210,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Count {
     gate: Gate,
     waits: Waits,
+    n: u64,
 }
 
 impl Count {
-    fn new(gate: &Gate, waits: Waits) -> Self {
-        let count = Self { gate: gate.clone(), waits };
+    fn new(gate: &Gate, waits: Waits, n: u64, due_ns: u64) -> Self {
+        let count = Self { gate: gate.clone(), waits, n };
         count.counter().fetch_add(1, Ordering::AcqRel);
+        if due_ns > 0 {
+            lock(&gate.0.due_ns).insert(n, due_ns);
+        }
         count
     }
 
@@ -173,6 +234,7 @@ impl Count {
 impl Drop for Count {
     fn drop(&mut self) {
         self.counter().fetch_sub(1, Ordering::AcqRel);
+        lock(&self.gate.0.due_ns).remove(&self.n);
     }
 }
 
@@ -188,7 +250,13 @@ struct Arrived<T> {
     cell: Arc<Cell<T>>,
     value: T,
     not_before_ns: u64,
+    n: u64,
+    kept: Recorded,
+    released: Arc<Mutex<Option<Released>>>,
 }
+
+/// To be called when an answer is released.
+type Released = Box<dyn FnOnce() + Send>;
 
 impl<T: Send> Arrival for Arrived<T> {
     fn is_wanted(&self) -> bool {
@@ -199,7 +267,15 @@ impl<T: Send> Arrival for Arrived<T> {
         self.not_before_ns
     }
 
+    fn recorded(&self) -> (Of, Recorded) {
+        (Of::Answer { n: self.n, failed: None }, self.kept.clone())
+    }
+
     fn deliver(self: Box<Self>) {
+        let released = lock(&self.released).take();
+        if let Some(released) = released {
+            released();
+        }
         let mut slot = lock(&self.cell.0);
         let before = match &*slot {
             Slot::Waiting { .. } => std::mem::replace(&mut *slot, Slot::Full(self.value)),
@@ -250,6 +326,7 @@ impl<T> Drop for Answer<T> {
 #[cfg(test)]
 mod tests {
     use futures_util::task::noop_waker_ref;
+    use podium_capabilities::effect::Call;
     use proptest::prelude::*;
 
     use super::*;
@@ -305,14 +382,22 @@ mod tests {
         }
     }
 
+    fn call<T: 'static>(n: u64, answer: impl Future<Output = T> + Send + 'static) -> Waiting<T> {
+        let fails = |_| unreachable!("nothing failed before");
+        Waiting {
+            answer: answer.boxed(),
+            ..Call::detached(n).waits_for(std::future::pending(), |_| Recorded::Again, fails)
+        }
+    }
+
     fn arrive(gate: &Gate) -> Vec<Option<Box<dyn Arrival>>> {
-        gate.take_outbox().into_iter().map(|issued| issued.now_or_never().expect("is ready")).collect()
+        gate.take_outbox().into_iter().map(|issued| issued.effect.now_or_never().expect("is ready")).collect()
     }
 
     #[test]
     fn an_answer_is_seen_only_after_its_release() {
         let gate = Gate::default();
-        let mut answer = gate.wait(Waits::ForHost, 5, async { 7 });
+        let mut answer = gate.wait(Waits::ForHost, 5, call(1, async { 7 }));
         let mut cx = Context::from_waker(noop_waker_ref());
         let arrived = arrive(&gate).pop().flatten().expect("arrived");
         assert!(answer.poll_unpin(&mut cx).is_pending(), "arrived is not released");
@@ -329,7 +414,7 @@ mod tests {
         let brought = Arc::new(());
         let released = || {
             let held = Arc::clone(&brought);
-            let answer = gate.wait(Waits::ForHost, 0, async move { held });
+            let answer = gate.wait(Waits::ForHost, 0, call(1, async move { held }));
             arrive(&gate).pop().flatten().expect("arrived").deliver();
             answer
         };
@@ -344,15 +429,15 @@ mod tests {
     #[test]
     fn a_dropped_reader_cancels_its_effect_and_is_not_waited_for() {
         let gate = Gate::default();
-        let never = gate.wait(Waits::ForOutside, 0, std::future::pending::<()>());
-        let arrived = gate.wait(Waits::ForHost, 0, async {});
+        let never = gate.wait(Waits::ForOutside, 0, call(1, std::future::pending::<()>()));
+        let arrived = gate.wait(Waits::ForHost, 0, call(2, async {}));
         assert!(gate.is_waiting());
         let mut issued = gate.take_outbox();
-        let late = issued.remove(1).now_or_never().flatten().expect("arrived");
+        let late = issued.remove(1).effect.now_or_never().flatten().expect("arrived");
         drop((never, arrived));
         assert!(!gate.is_waiting());
         assert!(!late.is_wanted());
         late.deliver();
-        assert!(issued.remove(0).now_or_never().expect("was cancelled").is_none());
+        assert!(issued.remove(0).effect.now_or_never().expect("was cancelled").is_none());
     }
 }

@@ -158,7 +158,7 @@ impl GuestState {
     /// to the new turn; its time goes on from where it was.
     pub(crate) fn resume(&mut self, parts: GuestParts<'_>) {
         if let Some(turn) = &parts.turn {
-            turn.clock().deliver(self.seen_ns);
+            turn.clock().deliver(self.seen_ns, turn.host_clock().now_ns());
             self.random = TurnRandom::new(turn.spec().seed);
         }
         self.stdio.rebind(parts.turn.as_ref());

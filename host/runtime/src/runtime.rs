@@ -27,7 +27,7 @@ use crate::bindings::exports::podium::agent::lifecycle;
 use crate::bindings::podium::agent::types;
 use crate::compiler::Compiler;
 use crate::convert;
-use crate::driver::Driver;
+use crate::driver::{Driver, Ended};
 use crate::end::{self, End};
 use crate::engine::{self, EngineError};
 use crate::gate::Gate;
@@ -73,6 +73,8 @@ pub struct RuntimeConfig {
     pub guests: usize,
     /// How components are compiled.
     pub compiler: Compiler,
+    /// How long a turn waits for people and timers before its guest is dropped.
+    pub waiting_idle: Duration,
 }
 
 /// One changed place of the configuration.
@@ -132,6 +134,13 @@ pub enum TurnEnd {
     NoRoom,
     /// The host stops: nothing is said of the turn, it runs again.
     HostStopped,
+    /// It has waited long enough to be dropped. Its journal is durable and brings it back.
+    Suspended {
+        /// When the first timer that it waits for fires, nanoseconds since the Unix epoch.
+        due_ns: Option<u64>,
+    },
+    /// It was run again and went another way than before; the error says where. Nothing of it may become true.
+    Diverged(WireError),
 }
 
 /// The wasm lane. Lives as long as the host.
@@ -153,6 +162,7 @@ struct Shared {
     polls: Semaphore,
     nowhere: Nowhere,
     files: Part,
+    waiting_idle: Duration,
 }
 
 /// The runtime could not be started.
@@ -190,8 +200,8 @@ impl Runtime {
         let guests = Arc::new(Pool::new(config.warm, places, Pressure::new(config.clock.clone())));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let polls = Semaphore::new(cores.saturating_mul(POLLS_PER_CORE));
-        let (clock, files) = (config.clock, config.files);
-        let shared = Arc::new(Shared { engine, ticker, clock, guests, places, polls, nowhere, files });
+        let (clock, files, waiting_idle) = (config.clock, config.files, config.waiting_idle);
+        let shared = Arc::new(Shared { engine, ticker, clock, guests, places, polls, nowhere, files, waiting_idle });
         Ok(Self { shared, threads: config.threads, loader })
     }
 
@@ -286,7 +296,7 @@ impl Runtime {
         match ended {
             Some(Ok(said)) => convert::lifecycle::description(said).map_err(|error| failed(error.to_string())),
             Some(Err(End::Failed(error))) => Err(failed(error.message)),
-            Some(Err(End::NoRoom | End::HostStopped)) | None => {
+            Some(Err(End::NoRoom | End::HostStopped | End::Suspended(_) | End::Diverged(_))) | None => {
                 Err(failed("the host failed while it ran the agent".to_owned()))
             }
         }
@@ -308,6 +318,8 @@ impl Shared {
             Err(End::Failed(error)) => TurnEnd::Failed(error),
             Err(End::NoRoom) => TurnEnd::NoRoom,
             Err(End::HostStopped) => TurnEnd::HostStopped,
+            Err(End::Suspended(due_ns)) => TurnEnd::Suspended { due_ns },
+            Err(End::Diverged(error)) => TurnEnd::Diverged(error),
         }
     }
 
@@ -393,11 +405,12 @@ impl Shared {
                 uses_files: &uses_files,
                 wall: limits.wall,
                 wait: limits.wait,
+                waiting_idle: self.waiting_idle,
             };
             let ended = driver.drive(std::pin::pin!(call)).await;
             // Whatever it answers, it was kept from its files.
-            let ended = match (ended, guest.store.data().refused_files()) {
-                (Ok(_), Some(limit)) => Err(crate::driver::Ended::Limit(limit)),
+            let ended = match (diverged(turn.as_ref(), ended), guest.store.data().refused_files()) {
+                (Ok(_), Some(limit)) => Err(Ended::Limit(limit)),
                 (ended, _) => ended,
             };
             if let Some(turn) = &turn {
@@ -428,6 +441,18 @@ impl Shared {
             }
         }
         Err(end)
+    }
+}
+
+/// What ended a guest that was run again, and whether that was where it had been.
+fn diverged<T>(turn: Option<&Turn>, ended: Result<T, Ended>) -> Result<T, Ended> {
+    let Some(turn) = turn else { return ended };
+    if let Some(error) = turn.journal().diverged() {
+        return Err(Ended::Diverged(error));
+    }
+    match ended {
+        Ok(_) if turn.journal().is_behind() => Err(Ended::Diverged(turn.journal().stops_short())),
+        ended => ended,
     }
 }
 

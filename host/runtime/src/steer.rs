@@ -15,6 +15,7 @@ use futures_util::task::AtomicWaker;
 use podium_wire::message::Message;
 
 use crate::gate::Arrival;
+use podium_capabilities::journal::{Of, Recorded};
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -76,6 +77,18 @@ impl Steers {
     /// True while a steer can still reach the guest.
     pub(crate) fn are_open(&self) -> bool {
         !self.lock().closed
+    }
+
+    /// The event of the first steer that waits, as it came before; none when another one, or none, waits.
+    pub(crate) fn again(&self, id: &str) -> Option<Box<dyn Arrival>> {
+        let mut queue = self.lock();
+        let is_first = queue.waiting.front().is_some_and(|message| message.id == id);
+        if !is_first || queue.closed {
+            return None;
+        }
+        queue.offered += 1;
+        drop(queue);
+        Some(Box::new(Offered(self.clone())))
     }
 
     /// The events of steers that came since the last time; wakes `cx` when another one comes.
@@ -163,6 +176,11 @@ impl Arrival for Offered {
 
     fn not_before_ns(&self) -> u64 {
         0
+    }
+
+    fn recorded(&self) -> (Of, Recorded) {
+        let id = self.0.lock().waiting.front().map(|message| message.id.clone());
+        (Of::Steer(id.unwrap_or_default()), Recorded::Again)
     }
 
     fn deliver(self: Box<Self>) {

@@ -74,7 +74,7 @@ impl StopSignal {
     }
 
     /// Resolves once there is a reason.
-    pub(crate) async fn stopped(&self) -> StopReason {
+    pub async fn stopped(&self) -> StopReason {
         poll_fn(|cx| self.poll_stopped(cx)).await
     }
 

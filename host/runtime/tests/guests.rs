@@ -3,6 +3,9 @@
 //! The agents are built by the `podium` that was built beside these tests, once; `PODIUM_TEST_AGENTS` names a folder with
 //! `probe.wasm` and `counter.wasm` instead. Must never pass without having run a guest.
 
+#[path = "guests/durable.rs"]
+mod durable;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,17 +13,18 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
+use podium_capabilities::ports::{HistoryPort, JournalPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
 use podium_capabilities::workspace::{Workspace, Workspaces};
-use podium_capabilities::{Limits, Turn, TurnOutput, TurnSpec};
+use podium_capabilities::{JournalStart, Limits, Turn, TurnOutput, TurnSpec};
 use podium_chronicle::{Named, Place};
 use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_runtime::{
     Agent, Call, Compiler, Runtime, RuntimeConfig, StopReason, StopSignal, TurnEnd, WarmBudget, stop_pair,
 };
+use podium_store::JournalRow;
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
-use podium_wire::updates::{EventType, TurnKind, Update};
+use podium_wire::updates::{EventType, TurnKind, TurnSnapshot, Update};
 use podium_wire::{Digest, ErrorCode, WireError};
 use serde_json::json;
 
@@ -29,11 +33,22 @@ struct Kept {
     updates: Mutex<Vec<Update>>,
     lines: Mutex<Vec<NewLine>>,
     waits: Mutex<Vec<bool>>,
+    rows: Mutex<Vec<JournalRow>>,
 }
 
 impl UpdateSink for Kept {
     fn update(&self, update: Update) {
         self.updates.lock().expect("not poisoned").push(update);
+    }
+
+    fn snapshot(&self, _: TurnSnapshot) {}
+}
+
+impl JournalPort for Kept {
+    fn write(&self, turn: Turn) -> BoxFuture<'static, Result<(), WireError>> {
+        let taken = turn.take_undurable();
+        self.rows.lock().expect("not poisoned").extend(taken.into_iter().flat_map(|taken| taken.rows));
+        async { Ok(()) }.boxed()
     }
 }
 
@@ -144,6 +159,15 @@ impl House {
 
     /// With room for so many guests.
     async fn with_guests(agent: &str, guests: usize) -> Self {
+        Self::made(agent, guests, Duration::from_secs(60)).await
+    }
+
+    /// Whose guests are dropped when they have waited so long.
+    async fn idle_after(agent: &str, waiting_idle: Duration) -> Self {
+        Self::made(agent, podium_runtime::room::GUESTS_MAX, waiting_idle).await
+    }
+
+    async fn made(agent: &str, guests: usize, waiting_idle: Duration) -> Self {
         let folder = tempfile::tempdir().expect("makes");
         // One cache for all tests and runs: what one has compiled, the others map.
         let code_cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests-code");
@@ -157,6 +181,7 @@ impl House {
             warm: WarmBudget::default(),
             guests,
             compiler: Compiler::InProcess,
+            waiting_idle,
         };
         let runtime = Runtime::new(config).expect("starts");
         let bytes = component(agent);
@@ -186,10 +211,17 @@ impl House {
             config_rev: 1,
             workspace: self.workspace.clone(),
             now_ms: clock.now_ms(),
+            journal: JournalStart::Off,
         };
         change(&mut spec);
-        let ports =
-            Ports { updates: kept.clone(), logs: kept.clone(), history: kept.clone(), watch: kept.clone(), clock };
+        let ports = Ports {
+            updates: kept.clone(),
+            logs: kept.clone(),
+            history: kept.clone(),
+            watch: kept.clone(),
+            journal: kept.clone(),
+            clock,
+        };
         (Turn::new(spec, ports), kept)
     }
 

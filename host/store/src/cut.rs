@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::error::StoreError;
 use crate::inbox;
+use crate::journal;
 use crate::rows::{CutKind, Word};
 use crate::schema::Templates;
 use crate::slot::{Head, Open};
@@ -98,7 +99,7 @@ pub struct NewUpdate {
 pub struct CutMade {
     /// The cut.
     pub cut: u64,
-    /// The first update's `seq`, when it has updates.
+    /// The first `seq` of its updates, when it has some; those that its turn's journal made durable are among them.
     pub first_seq: Option<u64>,
     /// The last update's.
     pub last_seq: Option<u64>,
@@ -118,12 +119,17 @@ impl Open {
             // Rows of a cut that failed here before would be taken for this one's.
             self.state_db()?;
         }
-        let (first_seq, last_seq) =
-            if request.updates.is_empty() { (None, None) } else { (Some(self.head.last_seq + 1), Some(next.last_seq)) };
+        // Those that became durable with the turn's journal are the cut's too.
+        let (first_seq, last_seq) = if next.last_seq == self.head.cut_seq {
+            (None, None)
+        } else {
+            (Some(self.head.cut_seq + 1), Some(next.last_seq))
+        };
         let made = CutMade { cut: next.cut, first_seq, last_seq, last_message_seq: next.last_message_seq };
         let (head, needless) = (&self.head, self.ops_needless);
         let steered = request.turn.filter(|_| self.steers_wait);
-        let steers_left = self.messages.transaction(|connection| {
+        let journaled = request.turn.filter(|_| self.journal_waits);
+        let (steers_left, journal_left) = self.messages.transaction(|connection| {
             write_cut(connection, request, &next, &made)?;
             write_rows(connection, request, head, made.cut)?;
             if let Some(patch) = &patch {
@@ -138,11 +144,18 @@ impl Open {
                 Some(turn) => steer::consume(connection, turn, made.cut)?,
                 None => true,
             };
+            let journal_left = match journaled {
+                Some(turn) => journal::forget(connection, turn)?,
+                None => true,
+            };
             inbox::prune(connection, made.cut, head.last_inbox_seq, request.at)?;
-            Ok::<_, StoreError>(left)
+            Ok::<_, StoreError>((left, journal_left))
         })?;
         self.head = next;
         self.ops_needless = None;
+        if !journal_left {
+            self.journal_waits = false;
+        }
         if !steers_left {
             self.steers_wait = false;
         }
@@ -176,6 +189,7 @@ impl Open {
             state_version: request.state_version,
             last_message_seq: self.head.last_message_seq + count(request.messages.len()),
             last_seq: self.head.last_seq + count(request.updates.len()),
+            cut_seq: self.head.last_seq + count(request.updates.len()),
             workspace: request.workspace.clone().or_else(|| self.head.workspace.clone()),
             component: request.component.as_ref().map_or_else(|| self.head.component.clone(), ToString::to_string),
             config_rev: request.config.as_ref().map_or(self.head.config_rev, |(revision, _)| *revision),

@@ -14,6 +14,7 @@ use crate::cut::{CutMade, CutRequest};
 use crate::error::StoreError;
 use crate::history::{HistoryQuery, HistoryStretch};
 use crate::inbox::{Found, Outcome};
+use crate::journal::{JournalKept, JournalSource, Journaled};
 use crate::logs::{LogQuery, NewLogLine};
 use crate::paths::Paths;
 use crate::recover::Recovered;
@@ -73,8 +74,31 @@ impl InstanceStore {
 
     /// Writes the start of an attempt and the count of attempts (NORMAL: a power cut may forget it, a crash of the host
     /// not).
-    pub async fn begin(&self, inbox_seq: u64, start: TurnStart, counted_attempts: u32) -> Result<(), StoreError> {
-        self.run(move |_, open| open.begin(inbox_seq, &start, counted_attempts)).await
+    /// An attempt that goes on where the journal of the one before it ends takes over what that made durable; any other
+    /// begins at its cut, and the journal goes.
+    pub async fn begin(
+        &self,
+        inbox_seq: u64,
+        start: TurnStart,
+        counted_attempts: u32,
+        goes_on: bool,
+    ) -> Result<(), StoreError> {
+        self.run(move |_, open| open.begin(inbox_seq, &start, counted_attempts, goes_on)).await
+    }
+
+    /// Appends to a turn's journal what its source has (FULL); none when it had nothing. Refused for a turn that has ended.
+    pub async fn write_journal(&self, mut source: impl JournalSource) -> Result<Option<Journaled>, StoreError> {
+        self.run(move |_, open| open.write_journal(&mut source)).await
+    }
+
+    /// The journal of a turn without a cut.
+    pub async fn journal(&self, turn: u64) -> Result<JournalKept, StoreError> {
+        self.run(move |_, open| open.journal(turn)).await
+    }
+
+    /// Notes that a turn cannot be run again by its journal (FULL); with [`InstanceStore::unpark`] that goes.
+    pub async fn set_diverged(&self, turn: u64) -> Result<(), StoreError> {
+        self.run(move |_, open| open.set_diverged(turn)).await
     }
 
     /// Writes the start of a turn that no row asked for: `on-idle`, `on-shutdown` (NORMAL). A crash forgets such a turn, and

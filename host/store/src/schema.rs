@@ -1,11 +1,11 @@
 //! The schemas of the four databases and the template of each.
 //!
-//! A change of a table raises [`SCHEMA_VERSION`] and brings an upgrade; there is none to bring yet.
+//! A change of a table raises [`SCHEMA_VERSION`] and brings an upgrade.
 
 use podium_sqlite::{SqliteError, Template};
 
 /// Stands in every `meta` as `schema`.
-pub(crate) const SCHEMA_VERSION: i64 = 1;
+pub(crate) const SCHEMA_VERSION: i64 = 2;
 
 /// `inbox.id` leads its key because clients ask by it; `inbox.cut` is the cut that consumed the row;
 /// `turns.message_id` outlives the inbox row, which is pruned one day. `INT` and not `INTEGER`, which means the same here: the text
@@ -28,11 +28,22 @@ CREATE TABLE messages(seq INTEGER PRIMARY KEY, cut INT NOT NULL, role TEXT NOT N
 CREATE TABLE updates(seq INTEGER PRIMARY KEY, turn INT, attempt INT, n INT, event_type TEXT NOT NULL,
     body TEXT NOT NULL, at INT NOT NULL);
 CREATE TABLE ops(cut INTEGER PRIMARY KEY, patch TEXT NOT NULL);
-CREATE TABLE effects(turn INT NOT NULL, n INT NOT NULL, kind TEXT NOT NULL, request_hash BLOB NOT NULL,
-    idempotent INT NOT NULL, outcome TEXT, answer BLOB, issued INT NOT NULL, delivered INT,
-    workspace_version INT, PRIMARY KEY(turn, n)) WITHOUT ROWID;
+CREATE TABLE effects(turn INT NOT NULL, place INT NOT NULL, what TEXT NOT NULL, kind TEXT NOT NULL, n INT,
+    request_hash BLOB, idempotent INT NOT NULL, answer BLOB, object BLOB, at INT NOT NULL, yields INT NOT NULL,
+    calls BLOB NOT NULL, PRIMARY KEY(turn, place)) WITHOUT ROWID;
+CREATE TABLE objects(hash BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE timers(id TEXT PRIMARY KEY, due INT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE config(rev INTEGER PRIMARY KEY, doc TEXT NOT NULL, at INT NOT NULL);
+";
+
+/// From version 1 on, in which no journal was ever written.
+pub(crate) const UPGRADE_TO_2: &str = "
+DROP TABLE effects;
+CREATE TABLE effects(turn INT NOT NULL, place INT NOT NULL, what TEXT NOT NULL, kind TEXT NOT NULL, n INT,
+    request_hash BLOB, idempotent INT NOT NULL, answer BLOB, object BLOB, at INT NOT NULL, yields INT NOT NULL,
+    calls BLOB NOT NULL, PRIMARY KEY(turn, place)) WITHOUT ROWID;
+CREATE TABLE objects(hash BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+UPDATE meta SET v = 2 WHERE k = 'schema';
 ";
 
 const STATE: &str = "

@@ -12,6 +12,7 @@ use crate::cut::WorkspaceAt;
 use crate::error::StoreError;
 use crate::logs::AgentLog;
 use crate::paths::Paths;
+use crate::schema::UPGRADE_TO_2;
 use crate::snapshots::StateDb;
 
 /// A WAL of this many times [`CHECKPOINT_BYTES`] is written back before anything else is written.
@@ -35,6 +36,8 @@ pub(crate) struct Head {
     pub(crate) state_version: u64,
     pub(crate) last_message_seq: u64,
     pub(crate) last_seq: u64,
+    /// The last update of the last cut: what is past it is of the turn that has none yet.
+    pub(crate) cut_seq: u64,
     pub(crate) last_turn: u64,
     pub(crate) last_inbox_seq: u64,
     pub(crate) component: String,
@@ -58,6 +61,8 @@ pub(crate) struct Open {
     pub(crate) ops_needless: Option<u64>,
     /// Turns without a cut may have steers, which theirs has to consume.
     pub(crate) steers_wait: bool,
+    /// Turns without a cut may have journals, which theirs has to remove.
+    pub(crate) journal_waits: bool,
 }
 
 /// What is known of `state.db`.
@@ -122,7 +127,13 @@ impl Open {
     /// Opens `messages.db`; its numbers are read unless they are known.
     fn new(id: InstanceId, paths: Paths, head: Option<Head>) -> Result<Self, StoreError> {
         let messages = Database::open(&paths.messages_db(), Synchronous::Full)?;
-        let head = head.map_or_else(|| load_head(&messages), Ok)?;
+        let head = match head {
+            Some(head) => head,
+            None => {
+                upgrade(&messages)?;
+                load_head(&messages)?
+            }
+        };
         Ok(Self {
             id,
             paths,
@@ -133,6 +144,7 @@ impl Open {
             snapshot_unsynced: None,
             ops_needless: None,
             steers_wait: true,
+            journal_waits: true,
         })
     }
 
@@ -193,13 +205,23 @@ impl Slot for InstanceSlot {
     }
 }
 
+/// Brings a database of an earlier version to this one.
+fn upgrade(messages: &Database) -> Result<(), StoreError> {
+    let version = messages.connection().query_row("SELECT v FROM meta WHERE k = 'schema'", [], |row| row.get(0));
+    if version.optional()? == Some(1) {
+        messages.transaction(|connection| Ok::<_, StoreError>(connection.execute_batch(UPGRADE_TO_2)?))?;
+    }
+    Ok(())
+}
+
 /// Reads the last numbers from the tables that give them.
 fn load_head(messages: &Database) -> Result<Head, StoreError> {
     let connection = messages.connection();
     let mut head = connection.query_row(
         "SELECT (SELECT coalesce(max(seq), 0) FROM updates), (SELECT coalesce(max(turn), 0) FROM turns),
              (SELECT coalesce(max(seq), 0) FROM inbox), (SELECT coalesce(max(rev), 0) FROM config),
-             (SELECT coalesce(max(seq), 0) FROM messages)",
+             (SELECT coalesce(max(seq), 0) FROM messages),
+             coalesce((SELECT last_seq FROM cuts WHERE last_seq IS NOT NULL ORDER BY cut DESC LIMIT 1), 0)",
         [],
         |row| {
             Ok(Head {
@@ -208,6 +230,7 @@ fn load_head(messages: &Database) -> Result<Head, StoreError> {
                 last_inbox_seq: row.get(2)?,
                 config_rev: row.get(3)?,
                 last_message_seq: row.get(4)?,
+                cut_seq: row.get(5)?,
                 ..Head::default()
             })
         },

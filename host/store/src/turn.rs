@@ -4,9 +4,10 @@
 //! touch a row that a cut has consumed.
 
 use podium_sqlite::Synchronous;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
+use crate::journal;
 use crate::rows::{Began, RowKind, RowStatus, Word};
 use crate::slot::Open;
 
@@ -64,9 +65,22 @@ impl TurnStart {
 }
 
 impl Open {
-    pub(crate) fn begin(&mut self, inbox_seq: u64, start: &TurnStart, counted: u32) -> Result<(), StoreError> {
+    /// `goes_on`: the attempt is brought to where the one before was, by its journal; else that one's journal is forgotten.
+    pub(crate) fn begin(
+        &mut self,
+        inbox_seq: u64,
+        start: &TurnStart,
+        counted: u32,
+        goes_on: bool,
+    ) -> Result<(), StoreError> {
+        let cut_seq = self.head.cut_seq;
         self.messages.transaction_at(Synchronous::Normal, |connection| {
             start.insert(connection, Some(inbox_seq), None)?;
+            if goes_on {
+                journal::take_over(connection, cut_seq, start.turn, start.attempt)?;
+            } else if start.attempt > 1 {
+                journal::forget(connection, start.turn)?;
+            }
             changed_one(
                 connection
                     .prepare_cached(
@@ -123,6 +137,17 @@ impl Open {
 
     pub(crate) fn unpark(&mut self, inbox_seq: u64) -> Result<(), StoreError> {
         self.messages.transaction(|connection| {
+            // A journal that leads elsewhere than the agent would do so again.
+            let diverged: Option<u64> = connection
+                .prepare_cached(
+                    "SELECT t.turn FROM inbox i JOIN turns t ON t.turn = i.turn WHERE i.seq = ?1 AND t.status = 'diverged'",
+                )?
+                .query_row([inbox_seq], |row| row.get(0))
+                .optional()?;
+            if let Some(turn) = diverged {
+                journal::forget(connection, turn)?;
+                connection.prepare_cached("UPDATE turns SET status = 'running' WHERE turn = ?1")?.execute([turn])?;
+            }
             changed_one(
                 connection
                     .prepare_cached("UPDATE inbox SET status = ?2, attempts = 0 WHERE seq = ?1 AND status <> 'done'")?

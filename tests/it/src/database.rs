@@ -88,6 +88,14 @@ pub struct Durable {
     pub body: Value,
 }
 
+impl Durable {
+    /// True when its turn began anew behind it: one that had waited, behind other code that was wanted at once.
+    fn is_void(&self, updates: &[Self]) -> bool {
+        let again = |later: &&Self| later.turn == self.turn && later.attempt > self.attempt && later.seq > self.seq;
+        self.turn.is_some() && updates.iter().any(|later| again(&later))
+    }
+}
+
 /// The databases of one instance.
 pub struct Databases {
     folder: PathBuf,
@@ -152,6 +160,22 @@ impl Databases {
                 workspace: row.get(7)?,
             })
         })
+    }
+
+    /// Records of journals that are kept.
+    pub fn journal(&self) -> u64 {
+        self.messages.query_row("SELECT count(*) FROM effects", [], |row| row.get(0)).expect("a count")
+    }
+
+    /// Contents that journals name.
+    pub fn objects(&self) -> u64 {
+        self.messages.query_row("SELECT count(*) FROM objects", [], |row| row.get(0)).expect("a count")
+    }
+
+    /// Changes rows of a host that does not run, as a damaged disk would; answers how many.
+    pub fn change(data: &Path, id: InstanceId, sql: &str) -> usize {
+        let connection = Connection::open(messages_path(data, id)).expect("the database opens");
+        connection.execute(sql, []).expect("the rows are changed")
     }
 
     /// The inbox, in order.
@@ -291,7 +315,8 @@ impl Databases {
         // Every durable update of a turn was made by the attempt that its cut ended.
         for cut in &cuts {
             let (Some(first), Some(last)) = (cut.first_seq, cut.last_seq) else { continue };
-            let of_cut = || updates.iter().filter(|update| (first..=last).contains(&update.seq));
+            let in_cut = || updates.iter().filter(|update| (first..=last).contains(&update.seq));
+            let of_cut = || in_cut().filter(|update| !update.is_void(&updates));
             assert!(of_cut().all(|update| update.turn == cut.turn), "{cut:?} has updates of another turn");
             let mut attempts: Vec<_> = of_cut().filter_map(|update| update.attempt).collect();
             attempts.dedup();
@@ -309,8 +334,10 @@ impl Databases {
         let mut version = 0;
         for cut in cuts {
             if let (Some(first), Some(last)) = (cut.first_seq, cut.last_seq) {
+                // A turn that failed takes back what it had told of the state when it waited.
+                let is_true = cut.kind != "error";
                 for update in updates.iter().filter(|update| (first..=last).contains(&update.seq)) {
-                    if update.event_type == "state.delta" {
+                    if update.event_type == "state.delta" && is_true && !update.is_void(updates) {
                         apply(&mut folded, &update.body["patch"]);
                         version += 1;
                         assert_eq!(update.body["version"], version, "{update:?}");

@@ -128,6 +128,8 @@ codes! {
     4021 InvalidAsk "invalid_ask" 422 false "Shorten it, and give each option a label of its own.";
     4024 MigrationFailed "migration_failed" 422 false "The old version stays in force and answers; mend `migrate` and upgrade again.";
     4025 WorkspaceLimit "workspace_limit" 422 false "Remove files that are not needed; the message names the limit.";
+    4030 ReplayDiverged "replay_diverged" 500 false "`podium instance retry` runs the message again from its cut, `discard` gives it up.";
+    4031 OutcomeUnknown "outcome_unknown" 500 false "Look whether it was done before it is done again.";
     // 5xxx: the host.
     5001 StorageFull "storage_full" 507 true "Free space in the data folder.";
     5002 StorageReadOnly "storage_read_only" 503 true "Make the data folder writable.";

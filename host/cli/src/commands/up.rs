@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use podium_coordinator::{
-    COMPILE_CPU_DEFAULT, HostError, Options, ServeError, WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT, WARM_IDLE_DEFAULT,
-    WarmBudget, room,
+    COMPILE_CPU_DEFAULT, HostError, Options, ServeError, WAITING_IDLE_DEFAULT, WARM_BYTES_DEFAULT, WARM_GUESTS_DEFAULT,
+    WARM_IDLE_DEFAULT, WarmBudget, room,
 };
 use podium_kit::listen::ListenError;
 use podium_kit::otlp::{self, Exporting};
@@ -58,6 +58,9 @@ pub(crate) struct Up {
     #[arg(long, value_name = "COUNT", default_value_t = GUESTS_DEFAULT,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(GUESTS_DEFAULT)))]
     guests: u32,
+    /// How long an agent waits for people or a timer before its guest is dropped, seconds; what it asked stays open
+    #[arg(long, value_name = "SECONDS", default_value_t = WAITING_IDLE_DEFAULT.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    waiting_idle: u64,
     /// Processor time that compiling one component may take
     #[arg(long, value_name = "SECONDS", default_value_t = COMPILE_CPU_DEFAULT.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -88,7 +91,7 @@ const GUESTS_DEFAULT: u32 = room::GUESTS_MAX as u32;
 impl Warm {
     fn options(&self, guests: usize) -> Options {
         let budget = WarmBudget { guests: self.warm_guests, bytes: self.warm_memory.saturating_mul(MIB) };
-        Options { warm: budget, warm_idle: Duration::from_secs(self.warm_idle), guests }
+        Options { warm: budget, warm_idle: Duration::from_secs(self.warm_idle), guests, ..Options::default() }
     }
 }
 
@@ -138,8 +141,10 @@ impl Up {
             let ready = |address| said(&output, format, address, &data);
             let stop = stopped(format, interrupt, terminate);
             let guests = usize::try_from(self.guests).unwrap_or(room::GUESTS_MAX);
-            let (options, compiler) =
-                (self.warm.options(guests), compiler::own(Duration::from_secs(self.compile_limit)));
+            let (options, compiler) = (
+                Options { waiting_idle: Duration::from_secs(self.waiting_idle), ..self.warm.options(guests) },
+                compiler::own(Duration::from_secs(self.compile_limit)),
+            );
             match podium_coordinator::serve(&data, self.listen, compiler, stop, ready, options).await {
                 Ok(true) => Ok(()),
                 Ok(false) => {

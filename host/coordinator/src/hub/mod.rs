@@ -47,6 +47,8 @@ struct Attempt {
     attempt: u32,
     message_id: Option<String>,
     ring: Ring,
+    /// What was open when the updates before the ring became durable: with their rows it stands for them.
+    kept: Option<TurnSnapshot>,
     snapshots: Arc<dyn Snapshots>,
 }
 
@@ -86,6 +88,8 @@ pub struct Resume {
     pub through_seq: u64,
     /// Rows of this turn and attempt with `n` at or below this are left out: the client has seen them live.
     pub seen: Option<(String, u32, u64)>,
+    /// Frames to send before the rows.
+    pub first: Vec<Utf8Bytes>,
     /// Frames to send after the rows; the client's queue goes on behind them.
     pub then: Vec<Utf8Bytes>,
 }
@@ -172,25 +176,35 @@ impl Hub {
         }
     }
 
-    /// An attempt begins. A later attempt at a turn tells clients to drop what they saw of it.
+    /// An attempt begins. A later attempt at a turn tells clients to drop what they saw of it; of one that goes on where the one
+    /// before was they ask anew, because what they saw of that is durable meanwhile.
     pub fn begin(
         &self,
         turn_id: &str,
         attempt: u32,
         message_id: Option<String>,
         snapshots: Arc<dyn Snapshots>,
+        goes_on: bool,
         ts: u64,
     ) {
         let mut inner = self.lock();
-        if attempt > 1 {
+        if goes_on {
+            inner.clients.iter().for_each(|client| client.lag());
+        } else if attempt > 1 {
             let restarted = restarted(turn_id, attempt, inner.position.last_seq, ts);
             inner.broadcast(&restarted, None);
         }
         for client in &inner.clients {
             client.set_snapshot(0);
         }
-        inner.attempt =
-            Some(Attempt { turn_id: turn_id.to_owned(), attempt, message_id, ring: Ring::default(), snapshots });
+        inner.attempt = Some(Attempt {
+            turn_id: turn_id.to_owned(),
+            attempt,
+            message_id,
+            ring: Ring::default(),
+            kept: None,
+            snapshots,
+        });
     }
 
     /// A live update of the running attempt.
@@ -204,6 +218,25 @@ impl Hub {
         for client in &inner.clients {
             client.push_live(text.clone(), None, n.unwrap_or(u64::MAX));
         }
+    }
+
+    /// The durable updates of the running attempt up to the snapshot's `n` became rows before its cut: clients read them there from
+    /// now on, and the snapshot has what was open then.
+    pub fn kept(&self, last_seq: u64, snapshot: TurnSnapshot) {
+        let mut inner = self.lock();
+        inner.position.last_seq = inner.position.last_seq.max(last_seq);
+        if let Some(attempt) = inner.attempt.as_mut().filter(|attempt| attempt.is_told_by(&snapshot)) {
+            attempt.keep(snapshot);
+        }
+    }
+
+    /// The running attempt follows a lost one and has come to where that one was: everybody is told what is open there.
+    pub fn found(&self, snapshot: TurnSnapshot, ts: u64) {
+        let mut inner = self.lock();
+        let Some(attempt) = inner.attempt.as_mut().filter(|attempt| attempt.is_told_by(&snapshot)) else { return };
+        let told = attempt.told(&snapshot, ts);
+        attempt.keep(snapshot);
+        inner.broadcast(&told, None);
     }
 
     /// A control update that belongs to no attempt.
@@ -250,14 +283,14 @@ impl Hub {
             let inner = self.lock();
             let short = inner.attempt.as_ref().filter(|attempt| !attempt.joins(from, snapshot.as_ref()));
             let Some(source) = short.map(|attempt| Arc::clone(&attempt.snapshots)) else {
-                return inner.resume(client, from, snapshot, ts);
+                return inner.resume(client, from, snapshot.as_ref(), ts);
             };
             drop(inner);
             // Outside the lock: a snapshot takes the turn's own lock, which an emitting guest holds when it calls `live`. What
             // the guest writes meanwhile may push the ring on, or be another attempt's: so it is looked at again.
             snapshot = source.snapshot();
         }
-        self.lock().resume(client, from, snapshot, ts)
+        self.lock().resume(client, from, snapshot.as_ref(), ts)
     }
 }
 
@@ -276,38 +309,41 @@ impl Attempt {
     /// True when the ring goes on where the subscriber is, or where this snapshot takes it.
     fn joins(&self, from: &Subscribe, snapshot: Option<&TurnSnapshot>) -> bool {
         let told = snapshot.filter(|snapshot| self.is_told_by(snapshot)).map_or(0, |snapshot| snapshot.n);
-        self.ring.reaches(self.seen_by(from).max(told))
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.n);
+        self.ring.reaches(self.seen_by(from).max(told).max(kept))
+    }
+
+    /// The updates before this snapshot are rows, or were told by an attempt before.
+    fn keep(&mut self, snapshot: TurnSnapshot) {
+        self.ring.drop_through(snapshot.n);
+        self.kept = Some(snapshot);
+    }
+
+    /// The frame of a snapshot.
+    fn told(&self, snapshot: &TurnSnapshot, ts: u64) -> Utf8Bytes {
+        let mut update = Update::control(&UpdateBody::TurnSnapshot(snapshot.clone()), ts);
+        update.message_id.clone_from(&self.message_id);
+        frame(&ServerFrame::Update(update))
     }
 
     /// The frames that bring a client from its place in this attempt to now.
-    fn resume(
-        &self,
-        client: &Client,
-        from: &Subscribe,
-        snapshot: Option<TurnSnapshot>,
-        last_seq: u64,
-        ts: u64,
-    ) -> Vec<Utf8Bytes> {
+    fn resume(&self, client: &Client, from: &Subscribe, snapshot: Option<&TurnSnapshot>, ts: u64) -> Vec<Utf8Bytes> {
         let mut frames = Vec::new();
         let mut after_n = self.seen_by(from);
-        if from.turn_id.as_deref() == Some(&self.turn_id) && from.attempt.is_some_and(|attempt| attempt != self.attempt)
-        {
-            frames.push(restarted(&self.turn_id, self.attempt, last_seq, ts));
-        }
-        if !self.joins(from, snapshot.as_ref()) {
+        if !self.joins(from, snapshot) {
             // The agent outran every try. What cannot be told whole is not told in part: the client comes again.
             client.lag();
             return frames;
         }
+        let is_enough = |snapshot: &&TurnSnapshot| self.ring.reaches(snapshot.n);
         if !self.ring.reaches(after_n)
-            && let Some(snapshot) = snapshot.filter(|snapshot| self.is_told_by(snapshot))
+            && let Some(snapshot) =
+                self.kept.as_ref().filter(is_enough).or(snapshot.filter(|snapshot| self.is_told_by(snapshot)))
         {
             // Taken outside the lock: what came after it is in the ring, what is still on its way here must not come twice.
             after_n = after_n.max(snapshot.n);
             client.set_snapshot(snapshot.n);
-            let mut update = Update::control(&UpdateBody::TurnSnapshot(snapshot), ts);
-            update.message_id.clone_from(&self.message_id);
-            frames.push(frame(&ServerFrame::Update(update)));
+            frames.push(self.told(snapshot, ts));
         }
         frames.extend(self.ring.after(after_n));
         frames
@@ -316,7 +352,7 @@ impl Attempt {
 
 impl Inner {
     /// What lies between a client's place and now; its queue goes on from here.
-    fn resume(&self, client: &Client, from: &Subscribe, snapshot: Option<TurnSnapshot>, ts: u64) -> Resume {
+    fn resume(&self, client: &Client, from: &Subscribe, snapshot: Option<&TurnSnapshot>, ts: u64) -> Resume {
         let position = self.position;
         client.restart(position.last_seq);
         let mut then = Vec::new();
@@ -330,10 +366,17 @@ impl Inner {
             (Some(turn_id), Some(attempt), Some(n)) => Some((turn_id.clone(), attempt, n)),
             _ => None,
         };
+        let mut first = Vec::new();
         if let Some(running) = &self.attempt {
-            then.extend(running.resume(client, from, snapshot, position.last_seq, ts));
+            if from.turn_id.as_deref() == Some(&running.turn_id)
+                && from.attempt.is_some_and(|attempt| attempt != running.attempt)
+            {
+                // Before the rows: what of the lost attempt is durable comes with them, as this one's.
+                first.push(restarted(&running.turn_id, running.attempt, after_seq, ts));
+            }
+            then.extend(running.resume(client, from, snapshot, ts));
         }
-        Resume { after_seq, through_seq: position.last_seq, seen, then }
+        Resume { after_seq, through_seq: position.last_seq, seen, first, then }
     }
 
     /// Queues a frame for every connection; `through_seq` is set on frames that complete what came before them.

@@ -27,7 +27,7 @@ impl Talker {
         let hub = Arc::new(Hub::new(InstanceId::from_uuid(uuid::Uuid::nil())));
         let talker = Arc::new(Self { talks: AtomicU32::new(talks), ..Self::default() });
         talker.hub.set(Arc::downgrade(&hub)).expect("it is set once");
-        hub.begin(TURN, 1, None, Arc::clone(&talker) as _, 0);
+        hub.begin(TURN, 1, None, Arc::clone(&talker) as _, false, 0);
         (hub, talker)
     }
 

@@ -24,6 +24,10 @@ enum Step {
     Cut,
     /// The attempt dies; the next one begins.
     Restart,
+    /// What it has shown becomes durable before its cut.
+    Keep,
+    /// The attempt dies; the next one goes on where the last became durable.
+    Back,
     /// The client reads what waits for it.
     Read,
     /// It goes away.
@@ -38,6 +42,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Live { durable: false, large: true }),
         2 => Just(Step::Cut),
         1 => Just(Step::Restart),
+        1 => Just(Step::Keep),
+        1 => Just(Step::Back),
         4 => Just(Step::Read),
         2 => Just(Step::Leave),
         3 => Just(Step::Come),
@@ -62,6 +68,8 @@ struct Instance {
     pending: Vec<Update>,
     position: Position,
     open: Arc<std::sync::Mutex<NothingOpen>>,
+    /// Updates of the turn up to here are rows.
+    kept_n: u64,
 }
 
 fn turn_id(turn: u64) -> String {
@@ -78,6 +86,7 @@ impl Instance {
             pending: Vec::new(),
             position: Position::default(),
             open: Arc::new(std::sync::Mutex::new(NothingOpen(nothing))),
+            kept_n: 0,
         };
         instance.begin();
         instance
@@ -91,7 +100,46 @@ impl Instance {
         let snapshot =
             TurnSnapshot { turn_id: turn_id(turn), attempt: attempt + 1, n: 0, items: Vec::new(), asks: Vec::new() };
         self.open = Arc::new(std::sync::Mutex::new(NothingOpen(snapshot)));
-        self.hub.begin(&turn_id(turn), attempt + 1, None, Arc::clone(&self.open) as _, 0);
+        self.hub.begin(&turn_id(turn), attempt + 1, None, Arc::clone(&self.open) as _, false, 0);
+    }
+
+    fn snapshot(&self) -> TurnSnapshot {
+        self.open.lock().expect("not poisoned").0.clone()
+    }
+
+    /// Durable updates so far become rows.
+    fn keep(&mut self) {
+        for mut update in self.pending.drain(..) {
+            self.position.last_seq += 1;
+            update.seq = Some(self.position.last_seq);
+            self.rows.push(update);
+        }
+        let snapshot = self.snapshot();
+        self.kept_n = snapshot.n;
+        self.hub.kept(self.position.last_seq, snapshot);
+    }
+
+    /// The next attempt takes over the rows of the one before, and goes on behind them.
+    fn back(&mut self) {
+        if self.kept_n == 0 {
+            return self.begin();
+        }
+        let (turn, attempt, _) = self.at;
+        self.at = (turn, attempt + 1, self.kept_n);
+        self.pending.clear();
+        for row in self.rows.iter_mut().filter(|row| row.turn_id == Some(turn_id(turn))) {
+            row.attempt = Some(attempt + 1);
+        }
+        let snapshot = TurnSnapshot {
+            turn_id: turn_id(turn),
+            attempt: attempt + 1,
+            n: self.kept_n,
+            items: Vec::new(),
+            asks: Vec::new(),
+        };
+        self.open = Arc::new(std::sync::Mutex::new(NothingOpen(snapshot.clone())));
+        self.hub.begin(&turn_id(turn), attempt + 1, None, Arc::clone(&self.open) as _, true, 0);
+        self.hub.found(snapshot, 0);
     }
 
     fn live(&mut self, durable: bool, large: bool) {
@@ -131,12 +179,13 @@ impl Instance {
         };
         self.hub.cut(&made, Vec::new(), self.position, 0);
         self.at = (turn + 1, 0, 0);
+        self.kept_n = 0;
         self.begin();
     }
 
     /// What a connection sends for a subscription, before its queue goes on.
     fn subscribe(&self, client: &Client, from: &Subscribe) -> Vec<Utf8Bytes> {
-        let Resume { after_seq, through_seq, seen, then } = self.hub.subscribe(client, from, 0);
+        let Resume { after_seq, through_seq, seen, first, then } = self.hub.subscribe(client, from, 0);
         let was_seen = |row: &&Update| {
             seen.as_ref().is_some_and(|(turn, attempt, n)| {
                 row.turn_id.as_ref() == Some(turn) && row.attempt == Some(*attempt) && row.n <= Some(*n)
@@ -144,7 +193,7 @@ impl Instance {
         };
         let rows = self.rows.iter().filter(|row| row.seq > Some(after_seq) && row.seq <= Some(through_seq));
         let rows = rows.filter(|row| !was_seen(row)).cloned().map(|row| frame(&ServerFrame::Update(row)));
-        rows.chain(then).collect()
+        first.into_iter().chain(rows).chain(then).collect()
     }
 }
 
@@ -254,7 +303,11 @@ proptest! {
             match step {
                 Step::Live { durable, large } => instance.live(durable, large),
                 Step::Cut => instance.cut(),
+                // What became durable is not taken back by the host.
+                Step::Restart if instance.kept_n > 0 => {}
                 Step::Restart => instance.begin(),
+                Step::Keep => instance.keep(),
+                Step::Back => instance.back(),
                 Step::Read => reader.read(&instance),
                 Step::Leave => reader.leave(&instance),
                 Step::Come => reader.come(&instance),

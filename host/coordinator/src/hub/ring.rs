@@ -30,6 +30,14 @@ impl Ring {
         }
     }
 
+    /// Frames up to this `n` are needed no more.
+    pub(super) fn drop_through(&mut self, n: u64) {
+        while let Some((_, frame)) = self.frames.pop_front_if(|(at, _)| *at <= n) {
+            self.bytes -= frame.len();
+        }
+        self.dropped_through_n = self.dropped_through_n.max(n);
+    }
+
     /// True when every frame after `n` is still held.
     pub(super) fn reaches(&self, n: u64) -> bool {
         n >= self.dropped_through_n

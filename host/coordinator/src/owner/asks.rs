@@ -54,18 +54,30 @@ impl Owner {
         AskList { asks: asks.unwrap_or_default() }
     }
 
-    /// An attempt ends without a cut: what it asks is told to be gone, while there still is an attempt that it belongs to.
-    pub(super) fn abandon(&mut self, turn: &Turn) {
-        turn.set_aside();
+    /// An attempt ends without a cut: what it asks is told to be gone, while there still is an attempt that it belongs to, unless
+    /// the turn comes back by its journal.
+    pub(super) fn abandon(&mut self, turn: &Turn, comes_back: bool) {
+        turn.set_aside(comes_back);
         self.resolved_asks.keep(turn);
         self.shown.hub.abandon();
     }
 
-    /// Gives an answer to the running turn.
-    pub(super) fn give(&self, giving: Giving) {
+    /// Gives an answer to the running turn: first that fits, then durable, then acknowledged. A turn that waits without a guest is
+    /// resumed by it.
+    pub(super) async fn give(&mut self, giving: Giving) {
         let Giving { request_id, given, by, reply } = giving;
         let result = match &self.running {
-            Some(running) => running.attempt.turn.give(&request_id, given, by),
+            Some(running) => {
+                let (turn, wake) = (running.attempt.turn.clone(), running.wake.clone());
+                let given = match turn.give(&request_id, given, by) {
+                    Ok(()) => turn.write_journal().await.inspect_err(|_| turn.ungive(&request_id)),
+                    Err(error) => Err(error),
+                };
+                if let (Ok(()), Some(wake)) = (&given, wake) {
+                    wake.notify_one();
+                }
+                given
+            }
             None => Err(no_such(&request_id)),
         };
         let result = result.map_err(|error| {

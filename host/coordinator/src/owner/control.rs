@@ -23,7 +23,7 @@ impl Owner {
             config: self.core.config.as_object().cloned().unwrap_or_default(),
             config_rev: self.core.config_rev,
             state_version: self.core.state_version,
-            last_seq: self.core.last_seq,
+            last_seq: self.position().last_seq,
             inbox: self.queue.len() as u64,
             created_at: self.core.created_at,
             ws_url: String::new(),
@@ -86,7 +86,7 @@ impl Owner {
             running.stop.stop(StopReason::HostStop);
             // The guest holds the workspace until it is dropped.
             running.end.await;
-            self.abandon(&running.attempt.turn);
+            self.abandon(&running.attempt.turn, false);
             self.count(TurnOutcome::SetAside, running.began);
         }
         self.last_words().await;

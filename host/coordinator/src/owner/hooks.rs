@@ -13,7 +13,7 @@ use podium_wire::updates::StatusEvent;
 use serde::{Deserialize, Serialize};
 
 use super::row::Row;
-use super::{Attempt, Owner};
+use super::{Attempt, Ended, Owner};
 use crate::error::Error;
 use crate::metrics::TurnOutcome;
 
@@ -104,9 +104,10 @@ impl Owner {
         let result = match end {
             TurnEnd::Completed | TurnEnd::Deferred => self.complete_or_fail(&attempt).await,
             TurnEnd::Failed(error) => self.fail(&attempt, error).await,
-            TurnEnd::HostStopped | TurnEnd::NoRoom => {
+            // A hook has no journal: it is neither dropped while it waits nor run again.
+            TurnEnd::HostStopped | TurnEnd::NoRoom | TurnEnd::Suspended { .. } | TurnEnd::Diverged(_) => {
                 self.count(TurnOutcome::SetAside, began);
-                self.abandon(&attempt.turn);
+                self.abandon(&attempt.turn, false);
                 self.try_roll_back(Some(&attempt.turn)).await;
                 if let Err(error) = self.store.close_hook(attempt.number).await {
                     tracing::warn!(instance = %self.id, %error, "a hook that was ended cannot be closed");
@@ -166,7 +167,9 @@ impl Owner {
                 running.end.as_mut().await
             }
         };
-        self.end_turn(end).await;
+        if let Ended::Guest(end) = end {
+            self.end_turn(end).await;
+        }
         self.flush_logs().await;
     }
 }

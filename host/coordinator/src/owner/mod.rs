@@ -14,6 +14,7 @@ mod messages;
 mod open;
 mod row;
 mod steer;
+mod suspend;
 mod turn_end;
 mod turn_start;
 mod upgrade;
@@ -41,7 +42,7 @@ use crate::error::Error;
 use crate::host::Parts;
 use crate::hub::Position;
 use crate::instances::Shown;
-use crate::ports::WaitFlag;
+use crate::ports::{TurnSnapshots, WaitFlag};
 use deadlines::{Deadlines, reached};
 use steer::TurnSteers;
 
@@ -100,24 +101,47 @@ struct Attempt {
     span: Span,
     /// The configuration that becomes true with the turn's cut.
     new_config: Option<Map<String, Value>>,
+    /// True when it was brought to where an earlier guest was, and went on there.
+    goes_on: bool,
 }
 
 /// The turn that runs.
 struct Running {
     attempt: Attempt,
     stop: StopHandle,
-    end: Pin<Box<dyn Future<Output = TurnEnd> + Send>>,
+    end: Pin<Box<dyn Future<Output = Ended> + Send>>,
     wait: Arc<WaitFlag>,
     /// When it began, by the monotonic clock.
     began: Duration,
     /// True while the count of deaths in the database is 0 because the turn waits.
     forgiven: bool,
+    /// What clients are told of the turn when they come too late for its updates.
+    snapshots: Arc<TurnSnapshots>,
+    /// Resumes the turn while it waits without a guest.
+    wake: Option<Arc<Notify>>,
+}
+
+/// What ended the run of a guest, or the wait without one.
+enum Ended {
+    Guest(TurnEnd),
+    /// Something has come for a turn that waits without a guest.
+    Woken,
 }
 
 impl Running {
     /// True when its guest runs again and the count of deaths in the database still says that it waits.
     fn ended_its_wait(&self) -> bool {
-        self.forgiven && !self.wait.is_waiting()
+        self.forgiven && !self.wait.is_waiting() && self.wake.is_none() && !self.is_coming_back()
+    }
+
+    /// True while its guest is brought to where an earlier one was.
+    fn is_coming_back(&self) -> bool {
+        self.attempt.turn.journal().is_again()
+    }
+
+    /// True while it waits for something from outside, with a guest or without.
+    fn is_waiting(&self) -> bool {
+        self.wait.is_waiting() || self.wake.is_some() || self.is_coming_back()
     }
 }
 
@@ -139,6 +163,8 @@ pub(crate) struct Owner {
     upgrade: upgrade::Upgrades,
     waiters: Waiters,
     resolved_asks: asks::ResolvedAsks,
+    /// What has to wait until a turn is where it was.
+    deferred: Vec<Command>,
     commands: mpsc::Receiver<Box<Command>>,
     /// True once host.db knows that this instance may have unfinished rows.
     active: bool,
@@ -154,7 +180,7 @@ pub(crate) struct Owner {
 /// What the owner does next.
 enum Event {
     Command(Option<Box<Command>>),
-    TurnEnd(TurnEnd),
+    TurnEnd(Ended),
     /// Something is other than it was when the last wait began: what is waited for has to be found anew.
     Look,
     WaitSettled,
@@ -182,7 +208,9 @@ impl Owner {
                     }
                 }
                 Event::Command(None) => return Box::pin(self.leave()).await,
-                Event::TurnEnd(end) => {
+                Event::TurnEnd(Ended::Woken) => Box::pin(self.resume()).await,
+                Event::TurnEnd(Ended::Guest(TurnEnd::Suspended { due_ns })) => self.suspend(due_ns),
+                Event::TurnEnd(Ended::Guest(end)) => {
                     Box::pin(self.end_turn(end)).await;
                     Box::pin(self.start_next()).await;
                     Box::pin(self.flush_logs()).await;
@@ -200,7 +228,7 @@ impl Owner {
                 Event::WarmPressed => Box::pin(self.warm_pressed()).await,
                 Event::HostStops => {
                     self.stopping = true;
-                    grace = Some(Box::pin(tokio::time::sleep(Duration::from_millis(STOP_GRACE_MS))));
+                    grace = Some(Box::pin(tokio::time::sleep(self.stop_grace())));
                 }
                 Event::GraceOver => {
                     grace = None;
@@ -212,6 +240,7 @@ impl Owner {
             if self.running.as_ref().is_some_and(Running::ended_its_wait) {
                 Box::pin(self.wait_ended()).await;
             }
+            self.do_deferred().await;
             self.drop_stale_guest();
             self.show_status();
             if self.running.is_some() {
@@ -233,7 +262,10 @@ impl Owner {
         let idle_after = Duration::from_millis(IDLE_MS);
         let shutdown = &self.parts.shutdown;
         let wait = self.running.as_ref().filter(|running| !running.forgiven).and_then(|running| running.wait.number());
-        let (settles, starts) = (self.deadlines.wait(wait, now), self.deadlines.start());
+        let comes_back = self.running.as_ref().is_some_and(|running| running.attempt.goes_on);
+        // A turn that was brought back to its wait has waited before.
+        let settles = if comes_back { wait.map(|_| now) } else { self.deadlines.wait(wait, now) };
+        let starts = self.deadlines.start();
         let logs = self.deadlines.log(self.shown.logs.is_waiting(), now);
         let end = async {
             match &mut self.running {
@@ -280,8 +312,9 @@ impl Owner {
             Command::Steer(incoming, ack) => self.steer(incoming, ack).await,
             Command::SetConfig { wanted, reply } => self.set_config(wanted, reply).await,
             Command::Upgrade(wanted, reply) => self.upgrade(wanted, reply).await,
+            command @ (Command::Asks(_) | Command::Give(_)) if self.is_coming_back() => self.defer(command),
             Command::Asks(reply) => answer(reply, Ok(self.asks())),
-            Command::Give(giving) => self.give(giving),
+            Command::Give(giving) => self.give(giving).await,
             Command::Interrupt(reply) => answer(reply, self.interrupt()),
             Command::Stop(reply) => answer(reply, self.stop().await),
             Command::Start(reply) => answer(reply, self.start().await),
@@ -299,7 +332,7 @@ impl Owner {
     /// The status that everybody is told.
     fn status(&self) -> InstanceStatus {
         match &self.running {
-            Some(running) if running.wait.is_waiting() => InstanceStatus::Waiting,
+            Some(running) if running.is_waiting() => InstanceStatus::Waiting,
             Some(_) => InstanceStatus::Running,
             None if self.core.stopped => InstanceStatus::Stopped,
             None if self.is_parked() => InstanceStatus::Parked,
@@ -313,7 +346,9 @@ impl Owner {
     }
 
     fn position(&self) -> Position {
-        Position { last_seq: self.core.last_seq, state_version: self.core.state_version, cut: self.core.cut }
+        // Updates of a turn that has no cut yet may be durable too.
+        let last_seq = self.core.last_seq.max(self.shown.hub.position().last_seq);
+        Position { last_seq, state_version: self.core.state_version, cut: self.core.cut }
     }
 
     /// Tells host.db that this instance may have unfinished rows, before the first one is written.
@@ -348,6 +383,9 @@ impl Owner {
     async fn leave(&mut self) {
         self.commands.close();
         while let Some(command) = self.commands.recv().await {
+            command.refuse(Error::Stopping);
+        }
+        for command in std::mem::take(&mut self.deferred) {
             command.refuse(Error::Stopping);
         }
         self.flush_logs().await;

@@ -71,6 +71,7 @@ impl Owner {
             upgrade: Upgrades::recovered(id, trial.as_deref()),
             waiters,
             resolved_asks: super::asks::ResolvedAsks::default(),
+            deferred: Vec::new(),
             commands,
             active,
             stopping: false,

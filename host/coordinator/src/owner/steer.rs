@@ -127,6 +127,9 @@ impl Owner {
                 if let (Some((message, bytes)), Some(running)) = (new, &mut self.running) {
                     running.attempt.steers.bytes += bytes;
                     running.attempt.steers.hand_over(message);
+                    if let Some(wake) = &running.wake {
+                        wake.notify_one();
+                    }
                 }
             }
             Err(error) => {

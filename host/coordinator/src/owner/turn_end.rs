@@ -29,12 +29,13 @@ impl Owner {
         }
         let result = match end {
             // At the host's end it runs again at the next start, else at once.
-            TurnEnd::HostStopped | TurnEnd::NoRoom => {
+            TurnEnd::HostStopped | TurnEnd::NoRoom | TurnEnd::Suspended { .. } => {
                 self.count(TurnOutcome::SetAside, began);
                 self.warm.drop_guest();
                 self.set_aside(attempt).await;
                 return;
             }
+            TurnEnd::Diverged(error) => return self.park_diverged(attempt, error, began).await,
             TurnEnd::Failed(error) if self.warm.is_worn_out(&error) => {
                 // The next attempt begins in a fresh guest, and its end is the message's.
                 self.count(TurnOutcome::SetAside, began);
@@ -92,7 +93,12 @@ impl Owner {
 
     /// The host stops, or the instance was stopped: the row runs again later, and this attempt does not count.
     async fn set_aside(&mut self, attempt: Attempt) {
-        self.abandon(&attempt.turn);
+        // What goes before it at once makes another cut, at which the turn begins anew.
+        let comes_back = !self.queue.iter().any(|row| row.hurries);
+        if comes_back && let Err(error) = attempt.turn.write_journal().await {
+            tracing::warn!(instance = %self.id, %error, "a turn that is set aside goes on from an earlier place");
+        }
+        self.abandon(&attempt.turn, comes_back);
         self.try_roll_back(Some(&attempt.turn)).await;
         let attempts = attempt.row.attempts.saturating_sub(1);
         self.write_attempts(attempt.row.seq, attempts).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use podium_capabilities::journal::JournalStart;
 use podium_capabilities::ports::Ports;
 use podium_capabilities::turn::{Turn, TurnSpec};
 use podium_runtime::{Call, stop_pair};
@@ -16,10 +17,10 @@ use super::config::{ConfigRow, changes};
 use super::hooks::Reason;
 use super::row::Row;
 use super::steer::TurnSteers;
-use super::{Attempt, Owner, Running};
+use super::{Attempt, Ended, Owner, Running};
 use crate::agents::LoadedAgent;
 use crate::error::Error;
-use crate::ports::{HubSink, LogLines, StoreHistory, TurnSnapshots, WaitFlag};
+use crate::ports::{HubSink, LogLines, StoreHistory, StoreJournal, TurnSnapshots, WaitFlag};
 
 /// What is to be done with the first row.
 enum Next {
@@ -34,9 +35,9 @@ enum Next {
 }
 
 /// What a row asks of the guest.
-struct Asked {
+pub(super) struct Asked {
     kind: TurnKind,
-    call: Call,
+    pub(super) call: Call,
     /// The configuration that becomes true with the cut.
     new_config: Option<serde_json::Map<String, Value>>,
 }
@@ -149,19 +150,29 @@ impl Owner {
     }
 
     pub(super) async fn start_turn(&mut self, agent: &Arc<LoadedAgent>, mut row: Row) -> Result<(), Error> {
-        let mut earlier = Vec::new();
+        let (mut earlier, mut again) = (Vec::new(), None);
         let start = match row.take_begun() {
             Some(start) => start,
             None => {
-                let start = self.next_attempt(&row);
+                let mut start = self.next_attempt(&row);
                 if start.attempt > 1 {
                     // Those that an earlier attempt was given died with it. Before the attempt counts: reading may fail.
                     earlier = self.store.steers(start.turn).await?;
+                    again = self.journal_of(&row).await?;
+                    if again.is_some() {
+                        start = self.goes_on(&row, start);
+                    }
                 }
                 row.attempts += 1;
-                self.store.begin(row.seq, start.clone(), row.attempts).await?;
+                self.store.begin(row.seq, start.clone(), row.attempts, again.is_some()).await?;
                 start
             }
+        };
+        let goes_on = again.is_some();
+        let journal = match again {
+            Some(again) => JournalStart::Again(again),
+            None if Self::is_recorded(row.kind, start.began) && !row.is_hook() => JournalStart::New,
+            None => JournalStart::Off,
         };
         row.turn = Some(OpenTurn {
             turn: start.turn,
@@ -205,34 +216,43 @@ impl Owner {
             config,
             config_rev,
             workspace: self.workspace.clone(),
-            now_ms: now,
+            // The guest's time begins where the turn does, whichever guest it is.
+            now_ms: start.started,
+            journal,
         };
         let steers = TurnSteers::begin(agent, row.kind, earlier);
         let span = crate::spans::turn(&row.trace, &spec);
         let wait = Arc::new(WaitFlag::new(Arc::clone(&self.wait_changed), span.parent()));
-        let ports = Ports {
-            updates: Arc::new(HubSink(Arc::clone(&self.shown))),
-            logs: Arc::new(LogLines(Arc::clone(&self.shown))),
-            history: Arc::new(StoreHistory(self.store.clone())),
-            watch: Arc::clone(&wait) as _,
-            clock: self.parts.clock.clone(),
-        };
         let snapshots = Arc::new(TurnSnapshots::default());
-        self.shown.hub.begin(&start.turn_id, start.attempt, message_id, Arc::clone(&snapshots) as _, now);
+        self.shown.hub.begin(&start.turn_id, start.attempt, message_id, Arc::clone(&snapshots) as _, goes_on, now);
         self.tell_status(InstanceStatus::Running, StatusEvent::TurnStarted);
-        let turn = Turn::new(spec, ports);
+        let turn = Turn::new(spec, self.turn_ports(&wait));
         snapshots.set(turn.clone());
         let (stop, signal) = stop_pair();
         let end = self.run_guest(agent, start.began, turn.clone(), call, signal, steers.guest());
         self.parts.metrics.turn_started();
         let began = self.parts.clock.monotonic();
-        let attempt = Attempt { row, number: start.turn, turn, steers, span, new_config };
-        self.running = Some(Running { attempt, stop, end, wait, began, forgiven: false });
+        let end = Box::pin(async move { Ended::Guest(end.await) });
+        let attempt = Attempt { row, number: start.turn, turn, steers, span, new_config, goes_on };
+        self.running = Some(Running { attempt, stop, end, wait, began, forgiven: false, snapshots, wake: None });
         Ok(())
     }
 
+    /// What a turn needs from here.
+    pub(super) fn turn_ports(&self, wait: &Arc<WaitFlag>) -> Ports {
+        let clock = self.parts.clock.clone();
+        Ports {
+            updates: Arc::new(HubSink { shown: Arc::clone(&self.shown), clock: clock.clone() }),
+            logs: Arc::new(LogLines(Arc::clone(&self.shown))),
+            history: Arc::new(StoreHistory(self.store.clone())),
+            watch: Arc::clone(wait) as _,
+            journal: Arc::new(StoreJournal { store: self.store.clone(), shown: Arc::clone(&self.shown) }),
+            clock,
+        }
+    }
+
     /// What a row asks the guest to do.
-    fn call_of(&self, row: &Row) -> Result<Asked, serde_json::Error> {
+    pub(super) fn call_of(&self, row: &Row) -> Result<Asked, serde_json::Error> {
         Ok(match row.kind {
             RowKind::Init => Asked { kind: TurnKind::Init, call: Call::Init, new_config: None },
             RowKind::Message => {

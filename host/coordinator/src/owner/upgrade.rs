@@ -351,7 +351,7 @@ impl Owner {
     /// Puts the old code back, and the state from before a migration; the row runs again on it, as the next attempt.
     pub(super) async fn put_back(&mut self, attempt: Attempt, error: WireError) {
         attempt.turn.log_failure(&error);
-        self.abandon(&attempt.turn);
+        self.abandon(&attempt.turn, false);
         self.try_roll_back(Some(&attempt.turn)).await;
         let attempts = attempt.row.attempts.saturating_sub(1);
         self.write_attempts(attempt.row.seq, attempts).await;

@@ -220,9 +220,10 @@ impl Connection {
     /// Sends everything from a place on: committed rows, the running attempt, then live frames.
     async fn subscribe(&self, socket: &mut WebSocket, from: &Subscribe) -> Result<(), End> {
         self.flush(socket).await?;
-        let Resume { after_seq, through_seq, seen, then } =
+        let Resume { after_seq, through_seq, seen, first, then } =
             self.shown.hub.subscribe(&self.client, from, self.parts.clock.now_ms());
         write(socket, vec![frame(&ServerFrame::Subscribed(Subscribed { after_seq, through_seq }))]).await?;
+        write(socket, first).await?;
         let mut at = after_seq;
         while at < through_seq {
             let rows = match self.store.updates_after(at, RESUME_ROWS).await {

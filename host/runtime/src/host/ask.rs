@@ -17,8 +17,8 @@ impl<T: Send> ask::HostWithStore<T> for Guest {
         question: ask::QuestionRequest,
     ) -> wasmtime::Result<FutureReader<Result<ask::Answer, types::Error>>> {
         let state = access.get();
-        let (answer, guard) = value(state.turn("ask.question")?.question(question.into()))?;
-        let answer = state.gate.wait(Waits::ForOutside, 0, answer);
+        let (call, guard) = value(state.turn("ask.question")?.question(question.into()))?;
+        let answer = state.gate.wait(Waits::ForOutside, 0, call);
         FutureReader::new(&mut access, released(answer, guard))
     }
 
@@ -27,8 +27,8 @@ impl<T: Send> ask::HostWithStore<T> for Guest {
         request: ask::PermissionRequest,
     ) -> wasmtime::Result<FutureReader<Result<ask::Decision, types::Error>>> {
         let state = access.get();
-        let (answer, guard) = value(state.turn("ask.permission")?.permission(request.into()))?;
-        let answer = state.gate.wait(Waits::ForOutside, 0, answer);
+        let (call, guard) = value(state.turn("ask.permission")?.permission(request.into()))?;
+        let answer = state.gate.wait(Waits::ForOutside, 0, call);
         FutureReader::new(&mut access, released(answer, guard))
     }
 }

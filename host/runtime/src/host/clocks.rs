@@ -13,11 +13,13 @@ use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
 use futures_util::FutureExt;
 use podium_capabilities::LimitReached;
-use podium_capabilities::effect::Unread;
+use podium_capabilities::effect::{EffectKind, Unread};
+use podium_capabilities::journal::Recorded;
 use podium_capabilities::limits::CALLS_IN_FLIGHT_MAX;
 
 use crate::gate::{Answer, Waits};
 use crate::guest::{Guest, GuestState};
+use crate::host::value;
 
 pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// Each read of the clock is this much later than the one before.
@@ -43,14 +45,26 @@ impl GuestState {
             return Ok(None);
         }
         let due_ns = self.now_ns().saturating_add(duration_ns);
-        let sleep = tokio::time::sleep(Duration::from_nanos(duration_ns));
-        // Timers have no typed error, so one more than may wait ends the guest.
-        let sleep = match self.turn("timers") {
-            Ok(turn) => turn.effect("timer", &due_ns, sleep).map_err(|_| LimitReached::Timers(CALLS_IN_FLIGHT_MAX))?,
-            Err(no_turn) => return Err(no_turn.into()),
+        let turn = self.turn("timers")?;
+        let call = value(turn.call(EffectKind::read("timer"), &due_ns))?;
+        let duration = Duration::from_nanos(duration_ns);
+        // One that was set before fires when it would have, which may be at once.
+        let (host, until) = (turn.host_clock().clone(), call.is_again().then_some(due_ns));
+        let began = host.monotonic();
+        let sleep = async move {
+            let left = match until {
+                Some(due_ns) => Duration::from_nanos(due_ns.saturating_sub(host.now_ns())),
+                None => duration.saturating_sub(host.monotonic().saturating_sub(began)),
+            };
+            if !left.is_zero() {
+                tokio::time::sleep(left).await;
+            }
         };
+        // Timers have no typed error, so one more than may wait ends the guest.
+        let sleep = turn.effect(&call, sleep).map_err(|_| LimitReached::Timers(CALLS_IN_FLIGHT_MAX))?;
         // A timer brings nothing: one that has fired holds no more than its handle.
-        Ok(Some(self.gate.wait(Waits::ForOutside, due_ns, sleep.map(Unread::read))))
+        let waiting = call.waits_for(sleep.map(Unread::read), |()| Recorded::Again, drop);
+        Ok(Some(self.gate.wait(Waits::ForOutside, due_ns, waiting)))
     }
 
     fn subscribe_timer(&mut self, duration_ns: u64) -> wasmtime::Result<Resource<DynPollable>> {

@@ -25,7 +25,7 @@ fn answer<T>(result: Result<T, CallError>) -> wasmtime::Result<Result<T, types::
         Ok(value) => Ok(Ok(value)),
         Err(CallError::Refused(error)) => Ok(Err(error.into())),
         Err(CallError::Limit(limit)) => Err(limit.into()),
-        Err(closed @ CallError::Closed) => Err(closed.into()),
+        Err(ends @ (CallError::Closed | CallError::Diverged)) => Err(ends.into()),
     }
 }
 

@@ -83,8 +83,8 @@ async fn failed_attempts_are_counted_parked_and_retried() {
     let store = open(folder.path());
     let instance = created(&store, 1).await;
     instance.accept(row("m1", "1", None)).await.expect("accepted");
-    instance.begin(1, start(1, 1), 1).await.expect("begins");
-    instance.begin(1, podium_store::TurnStart { attempt: 2, ..start(1, 1) }, 2).await.expect("begins again");
+    instance.begin(1, start(1, 1), 1, false).await.expect("begins");
+    instance.begin(1, podium_store::TurnStart { attempt: 2, ..start(1, 1) }, 2, false).await.expect("begins again");
     let unfinished = instance.recover().await.expect("recovers").unfinished;
     assert_eq!((unfinished[0].attempts, unfinished[0].turn.as_ref().map(|turn| turn.attempt)), (2, Some(2)));
     instance.park(1).await.expect("parks");

@@ -2,6 +2,7 @@
 
 mod common;
 mod files;
+mod journal;
 mod lifecycle;
 mod properties;
 mod recovery;

@@ -70,7 +70,7 @@ async fn live(life: &[Event]) {
                 let mut request = model.cut((0..*patches).map(|k| set(k as u32, texts.len())).collect());
                 if let Some(row) = consumed {
                     turn += 1;
-                    instance.begin(row.0, start(turn, request.parent), 1).await.expect("begins");
+                    instance.begin(row.0, start(turn, request.parent), 1, false).await.expect("begins");
                     request = CutRequest { turn: Some(turn), inbox_seq: Some(row.0), ..request };
                     row.2 = Some(model.cut);
                 }

@@ -71,10 +71,10 @@ async fn a_turn_that_was_set_aside_keeps_its_steers_while_another_has_its_cut() 
     instance.accept(row("m1", "1", Some(start(1, 1)))).await.expect("accepted");
     instance.accept(row("m2", "2", None)).await.expect("accepted");
     instance.accept_steer(steer("s1", "shorter", Some(1))).await.expect("accepted").expect("new");
-    instance.begin(2, start(2, 1), 1).await.expect("begins");
+    instance.begin(2, start(2, 1), 1, false).await.expect("begins");
     instance.cut(request(1, Some(2), Some(2))).await.expect("cut");
     assert_eq!(instance.steers(1).await.expect("reads").len(), 1);
-    instance.begin(1, start(1, 2), 1).await.expect("begins");
+    instance.begin(1, start(1, 2), 1, false).await.expect("begins");
     instance.cut(request(2, Some(1), Some(1))).await.expect("cut");
     assert_eq!(instance.steers(1).await.expect("reads"), []);
 }

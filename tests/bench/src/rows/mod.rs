@@ -6,6 +6,7 @@ mod crash;
 mod create;
 mod density;
 mod disk;
+mod durable;
 mod neighbour;
 mod profile;
 mod recovery;
@@ -78,6 +79,8 @@ pub enum Row {
     Crash,
     /// Recovery after a crash.
     Recovery,
+    /// Back to a wait.
+    Durable,
     /// A neighbour of guests that mean harm.
     Neighbour,
     /// What needs Chronicle.
@@ -88,7 +91,7 @@ pub enum Row {
 
 impl Row {
     /// In the order of the table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Create,
         Self::Warm,
         Self::Throughput,
@@ -99,6 +102,7 @@ impl Row {
         Self::Disk,
         Self::Crash,
         Self::Recovery,
+        Self::Durable,
         Self::Neighbour,
         Self::Chronicle,
         Self::Profile,
@@ -117,6 +121,7 @@ impl Row {
             Self::Disk => "disk",
             Self::Crash => "crash",
             Self::Recovery => "recovery",
+            Self::Durable => "durable",
             Self::Neighbour => "neighbour",
             Self::Chronicle => "chronicle",
             Self::Profile => "profile",
@@ -136,6 +141,7 @@ impl Row {
             Self::Disk => disk::run().await.into(),
             Self::Crash => crash::run().await.into(),
             Self::Recovery => recovery::run().await.into(),
+            Self::Durable => durable::run().await.into(),
             Self::Neighbour => neighbour::run().await.into(),
             Self::Chronicle => chronicle::run().into(),
             Self::Profile => profile::run().await,

@@ -1,7 +1,7 @@
 //! Five hundred deaths while people work with an agent: messages that ask and wait, answers, steers and interrupts.
 //!
-//! `PODIUM_CRASH_PEOPLE_ROUNDS` sets another number of rounds, `PODIUM_CRASH_SEED` repeats a run's moments. An answer is
-//! live: a question whose turn died is asked again. What was acknowledged of messages and steers is never lost.
+//! `PODIUM_CRASH_PEOPLE_ROUNDS` sets another number of rounds, `PODIUM_CRASH_SEED` repeats a run's moments. A question outlives
+//! its host. What was acknowledged of messages, steers and answers is never lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -201,7 +201,9 @@ async fn settle(client: &Client, id: InstanceId, of: &Mutex<Person>) {
         }
         answer(client, id, of, &mut moments).await.expect("the host lives");
         let info = client.info(id).await;
-        assert_ne!(info.status, InstanceStatus::Parked, "a message was parked");
+        if info.status == InstanceStatus::Parked {
+            panic!("a message was parked: {:?}", client.failures_in_log(id).await);
+        }
         if info.inbox == 0 && info.status == InstanceStatus::Resting && person(of).pending.is_empty() {
             return;
         }
@@ -336,10 +338,10 @@ fn judge(databases: &Databases, person: &Person, state: &Value, sums: &mut Sums)
         if cut.kind == "turn" {
             assert_eq!(delivered + undelivered, 1, "{id}");
         } else {
-            // What was delivered in a turn that failed went with it.
-            assert!(delivered == 0 && undelivered <= 1, "{id}");
+            // What was delivered in a turn that failed went with it, and may be told still where the turn had waited.
+            assert!(delivered + undelivered <= 1, "{id}");
         }
-        if delivered == 1 {
+        if delivered == 1 && cut.kind == "turn" {
             heard.insert(id.clone(), 1);
         }
         sums.heard += delivered;

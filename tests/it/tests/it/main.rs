@@ -18,6 +18,7 @@ mod density;
 mod deploy;
 mod dev;
 mod dev_terminal;
+mod durable;
 mod files;
 mod fresh_and_warm;
 mod history;
