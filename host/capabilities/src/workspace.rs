@@ -415,4 +415,26 @@ mod tests {
         assert_eq!(std::fs::read(work.join("a")).expect("is there"), b"meanwhile");
         [one, two].iter().for_each(|workspace| workspace.close().expect("closes"));
     }
+
+    #[test]
+    fn the_log_of_a_history_is_written_back_while_its_agent_works() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::new(folder.path().join("chronicle"));
+        let workspace = workspaces(100).closed(place.clone(), Named::default());
+        let work = workspace.open().expect("opens");
+        let bytes = |name: &str| place.metadata().join(name).metadata().map_or(0, |found| found.len());
+        let mut longest = 0;
+        // About half a megabyte of rows each, so some fifteen of the log in all: it is used again from its start.
+        for number in 1..=30 {
+            for n in 0..500 {
+                let name = format!("{n}-{}", "x".repeat(100));
+                std::fs::write(work.join(&name), format!("{number} {n}")).expect("writes");
+                workspace.dirty().touched(&name.parse().expect("a path"));
+            }
+            cut(&workspace, number);
+            longest = longest.max(bytes("chronicle.db-wal"));
+        }
+        assert!(longest < 2 * podium_sqlite::CHECKPOINT_BYTES, "{longest}");
+        assert!(bytes("chronicle.db") > podium_sqlite::CHECKPOINT_BYTES, "{} bytes", bytes("chronicle.db"));
+    }
 }

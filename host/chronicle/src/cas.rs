@@ -313,6 +313,13 @@ impl Cas {
         self.recorded_bytes = (self.recorded_bytes + added).saturating_sub(removed);
     }
 
+    /// Drops everything pending, but leaves what was appended where it is, and never writes over it.
+    pub(crate) fn abandon(&mut self) {
+        self.packs.abandon();
+        self.pending.clear();
+        self.pending_bytes = 0;
+    }
+
     /// Drops everything pending, and takes up the segment that rows say is being written to.
     pub(crate) fn forget(&mut self, database: &Database) -> Result<(), ChronicleError> {
         self.packs.forget();

@@ -211,6 +211,8 @@ impl Chronicle {
                 rows::version::commit(connection, named.version, named.cut)?;
             }
             let past = rows::version::recover_past(connection, named.version, named.cut)?;
+            // Those of a turn that is not cut yet stay: it may wait, and be run again.
+            rows::lease::end_turns(connection, named.cut)?;
             meta::set_number(connection, meta::HEAD, named.version)?;
             meta::set_number(connection, meta::CLEAN, 0)?;
             if !unadopted {
@@ -326,6 +328,12 @@ impl Chronicle {
 
     /// Drops what a failed step appended.
     pub(crate) fn forget_pending(&mut self) {
+        if let Err(error) = self.database.settle() {
+            // The rows that name it may be there after a crash, so it must be, too.
+            tracing::warn!(%error, "whether a failed commit comes back is not known; what it names stays");
+            self.cas.abandon();
+            return;
+        }
         if let Err(error) = self.cas.forget(&self.database) {
             // The next opening cuts it off; until then nothing is appended to that segment.
             tracing::warn!(%error, "a segment cannot be taken up again");

@@ -21,6 +21,8 @@ pub(crate) struct File<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Followed<T> {
     files: HashMap<Inode, File<T>>,
+    /// The names of all, in order: a rename asks for those beneath one folder, and must not look at all others for it.
+    by_name: BTreeSet<(WorkPath, Inode)>,
     bytes: usize,
 }
 
@@ -30,10 +32,11 @@ impl<T: Default> Followed<T> {
         let known = self.files.get(&inode).is_some_and(|file| file.names.contains(path));
         if !known {
             let full = self.files.len() >= FOLLOWED_INODES_MAX && !self.files.contains_key(&inode);
-            if full || self.bytes + path.cost() > FOLLOWED_BYTES_MAX {
+            if full || self.bytes + cost(path) > FOLLOWED_BYTES_MAX {
                 return None;
             }
-            self.bytes += path.cost();
+            self.bytes += cost(path);
+            self.by_name.insert((path.clone(), inode));
         }
         let file = self.files.entry(inode).or_default();
         file.names.insert(path.clone());
@@ -58,36 +61,37 @@ impl<T: Default> Followed<T> {
 
     /// Follows only files of which `keep` says so.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Inode, &mut File<T>) -> bool) {
-        let bytes = &mut self.bytes;
-        self.files.retain(|inode, file| {
-            let kept = keep(inode, file);
-            if !kept {
-                *bytes -= cost(&file.names);
+        let mut gone = Vec::new();
+        for (inode, file) in &mut self.files {
+            if !keep(inode, file) {
+                gone.push(*inode);
             }
-            kept
-        });
+        }
+        gone.into_iter().for_each(|inode| self.remove(inode));
     }
 
     pub(crate) fn remove(&mut self, inode: Inode) {
-        if let Some(file) = self.files.remove(&inode) {
-            self.bytes -= cost(&file.names);
+        let Some(file) = self.files.remove(&inode) else { return };
+        for name in file.names {
+            self.bytes -= cost(&name);
+            self.by_name.remove(&(name, inode));
         }
     }
 
     /// Gives names beneath `from` their place beneath `to`; false when there is no room for those.
     pub(crate) fn rename(&mut self, from: &WorkPath, to: &WorkPath) -> bool {
-        for file in self.files.values_mut() {
-            let moved: Vec<WorkPath> = file.names.iter().filter(|name| name.is_within(from)).cloned().collect();
-            for old in moved {
-                self.bytes -= old.cost();
-                file.names.remove(&old);
-                // One that would be too long is told as left out by the folder above it.
-                if let Some(new) = old.moved(from, to)
-                    && !file.names.contains(&new)
-                {
-                    self.bytes += new.cost();
-                    file.names.insert(new);
-                }
+        for (old, inode) in self.beneath(from) {
+            let Some(file) = self.files.get_mut(&inode) else { continue };
+            self.bytes -= cost(&old);
+            file.names.remove(&old);
+            let new = old.moved(from, to);
+            self.by_name.remove(&(old, inode));
+            // One that would be too long is told as left out by the folder above it.
+            if let Some(new) = new
+                && file.names.insert(new.clone())
+            {
+                self.bytes += cost(&new);
+                self.by_name.insert((new, inode));
             }
             if self.bytes > FOLLOWED_BYTES_MAX {
                 return false;
@@ -96,13 +100,56 @@ impl<T: Default> Followed<T> {
         true
     }
 
+    /// The names that are `folder` or lie in it.
+    fn beneath(&self, folder: &WorkPath) -> Vec<(WorkPath, Inode)> {
+        let itself = (folder.clone(), Inode::default())..=(folder.clone(), (u64::MAX, u64::MAX));
+        let within = (folder.before_all_within(), Inode::default())..;
+        let within = self.by_name.range(within).take_while(|(name, _)| name.is_within(folder));
+        self.by_name.range(itself).chain(within.filter(|(name, _)| name != folder)).cloned().collect()
+    }
+
     /// Follows nothing any more; gives what was known.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> {
         self.bytes = 0;
+        self.by_name.clear();
         std::mem::take(&mut self.files).into_values().map(|file| file.about)
     }
 }
 
-fn cost(names: &BTreeSet<WorkPath>) -> usize {
-    names.iter().map(WorkPath::cost).sum()
+/// What a name takes: it is kept with its file and in the order of all names.
+fn cost(name: &WorkPath) -> usize {
+    2 * name.cost()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> WorkPath {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_rename_finds_the_names_beneath_a_folder_and_no_others() {
+        let mut followed = Followed::<()>::default();
+        let names = ["a", "a b", "a-x/f", "a/b", "a/b/c", "a/z", "a0", "b/a"];
+        for (ino, name) in (1..).zip(names) {
+            followed.with_name((1, ino), &path(name)).unwrap();
+        }
+        followed.with_name((1, 5), &path("other")).unwrap();
+        let found = |followed: &Followed<()>, folder: &str| -> Vec<String> {
+            followed.beneath(&path(folder)).into_iter().map(|(name, _)| name.to_string()).collect()
+        };
+        assert_eq!(found(&followed, "a"), ["a", "a/b", "a/b/c", "a/z"]);
+        assert_eq!(found(&followed, ".x"), [""; 0]);
+        assert_eq!(followed.beneath(&WorkPath::root()).len(), 9);
+        assert!(followed.rename(&path("a"), &path("new/a")));
+        assert_eq!(found(&followed, "a"), [""; 0]);
+        assert_eq!(found(&followed, "new"), ["new/a", "new/a/b", "new/a/b/c", "new/a/z"]);
+        assert_eq!(followed.get((1, 5)).unwrap().names, BTreeSet::from([path("new/a/b/c"), path("other")]));
+        for ino in 1..=8 {
+            followed.remove((1, ino));
+        }
+        assert_eq!((followed.bytes, followed.by_name.len()), (0, 0));
+    }
 }

@@ -3,7 +3,7 @@
 //! Writes nothing. What is damaged is told with the path of a version that has it, and stored anew by the next snapshot if the
 //! workspace still has it; everything else stays readable.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::chronicle::Chronicle;
 use crate::error::ChronicleError;
@@ -49,6 +49,16 @@ pub struct Checked {
     pub database: Option<String>,
 }
 
+/// What was looked at so far.
+#[derive(Default)]
+struct Seen {
+    trees: HashSet<ContentHash>,
+    /// Contents, with what is wrong with the damaged ones.
+    contents: HashMap<ContentHash, Option<String>>,
+    /// Paths of which damage was told.
+    told: HashSet<(WorkPath, ContentHash)>,
+}
+
 impl Chronicle {
     /// Reads and hashes everything. Takes as long as that takes.
     pub fn fsck(&mut self) -> Result<Checked, ChronicleError> {
@@ -62,8 +72,7 @@ impl Chronicle {
         let mut checked = Checked::default();
         let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
         checked.database = (verdict != "ok").then_some(verdict);
-        let mut seen_trees = HashSet::from([empty_root()]);
-        let mut seen_contents = HashSet::new();
+        let mut seen = Seen { trees: HashSet::from([empty_root()]), ..Seen::default() };
         let mut after = 0;
         loop {
             let versions = rows::version::list(connection, after, 1000)?;
@@ -71,7 +80,7 @@ impl Chronicle {
             after = last.id;
             for version in &versions {
                 checked.versions += 1;
-                self.check_tree(version.id, version.root, &mut seen_trees, &mut seen_contents, &mut checked)?;
+                self.check_tree(version.id, version.root, &mut seen, &mut checked)?;
             }
         }
     }
@@ -80,14 +89,13 @@ impl Chronicle {
         &self,
         version: u64,
         root: ContentHash,
-        seen_trees: &mut HashSet<ContentHash>,
-        seen_contents: &mut HashSet<ContentHash>,
+        seen: &mut Seen,
         checked: &mut Checked,
     ) -> Result<(), ChronicleError> {
         let trees = Trees::new(&self.database);
         let mut folders = vec![(WorkPath::root(), root)];
         while let Some((path, hash)) = folders.pop() {
-            if !seen_trees.insert(hash) {
+            if !seen.trees.insert(hash) {
                 continue;
             }
             checked.trees += 1;
@@ -103,7 +111,14 @@ impl Chronicle {
                 let path = path.join(&entry.name)?;
                 if entry.kind == Kind::Folder {
                     folders.push((path, entry.hash));
-                } else if seen_contents.insert(entry.hash) {
+                } else if let Some(known) = seen.contents.get(&entry.hash) {
+                    // Damaged content is told with every path that has it, and once with each.
+                    if let Some(what) = known
+                        && seen.told.insert((path.clone(), entry.hash))
+                    {
+                        checked.fault(version, &path, entry.hash, what.clone());
+                    }
+                } else {
                     checked.contents += 1;
                     let mut len = 0_u64;
                     let read = self.cas.read(&self.database, entry.hash, |part| {
@@ -117,9 +132,11 @@ impl Chronicle {
                         Err(ChronicleError::Damaged { what, .. }) => Some(what),
                         Err(error) => return Err(error),
                     };
-                    if let Some(what) = fault {
-                        checked.fault(version, &path, entry.hash, what);
+                    if let Some(what) = &fault {
+                        seen.told.insert((path.clone(), entry.hash));
+                        checked.fault(version, &path, entry.hash, what.clone());
                     }
+                    seen.contents.insert(entry.hash, fault);
                 }
             }
         }

@@ -26,6 +26,10 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// Versions that one transaction drops, each with its changes.
 const VERSIONS_A_TRANSACTION: usize = 1000;
+/// Free pages of the database that stay: the next versions use them.
+const FREE_PAGES_KEPT: u64 = 256;
+/// Pages that one transaction gives back: it moves others into their place, and each goes through the log.
+const PAGES_A_TRANSACTION: u64 = 512;
 /// Versions read at once.
 const VERSIONS_A_PAGE: usize = 1000;
 
@@ -99,7 +103,11 @@ impl Chronicle {
         done.versions += count(dropped.len());
         let mut swept = self.sweep(&mut done, bytes_wanted)?;
         // An eighth of what is left and may go, at a time: each round is a walk over what stays.
-        while swept && self.store_bytes()? > bytes_wanted {
+        while self.store_bytes()? > bytes_wanted {
+            if !swept && self.is_hidden(versions.iter().filter(|version| is_pinned(version)))? {
+                // What has to stay is damaged itself, so nothing is known to be free, whatever goes.
+                break;
+            }
             let loose: Vec<&Version> = kept.values().copied().filter(|version| !is_pinned(version)).collect();
             let oldest = loose.len().div_ceil(8);
             if oldest == 0 {
@@ -113,6 +121,7 @@ impl Chronicle {
             done.versions += count(dropped.len());
             swept = self.sweep(&mut done, bytes_wanted)?;
         }
+        self.shrink()?;
         done.bytes_after = self.store_bytes()?;
         Ok(done)
     }
@@ -127,6 +136,11 @@ impl Chronicle {
         })
     }
 
+    /// Whether damage hides what these versions need.
+    fn is_hidden<'v>(&self, versions: impl Iterator<Item = &'v Version>) -> Result<bool, ChronicleError> {
+        Ok(!self.mark(versions.map(|version| version.root).collect())?.damaged.is_empty())
+    }
+
     /// Bytes of the content that no collection may drop.
     pub(crate) fn bytes_that_stay(&self) -> Result<u64, ChronicleError> {
         let is_pinned = self.pinned(self.clock.now_ms())?;
@@ -135,10 +149,9 @@ impl Chronicle {
             self.mark(versions.iter().filter(|version| is_pinned(version)).map(|version| version.root).collect())?;
         let mut bytes = 0_u64;
         rows::object::each(self.database.connection(), |hash, place| {
-            if needed.objects.contains(&hash) {
+            if let Some(place) = place.filter(|_| needed.objects.contains(&hash)) {
                 bytes = bytes.saturating_add(place.taken());
             }
-            Ok(())
         })?;
         Ok(bytes)
     }
@@ -187,13 +200,9 @@ impl Chronicle {
         let trees: Vec<ContentHash> = trees.into_iter().filter(|hash| !needed.trees.contains(hash)).collect();
         let mut objects = Vec::new();
         let mut live: BTreeMap<u64, u64> = BTreeMap::new();
-        rows::object::each(self.database.connection(), |hash, place| {
-            if needed.objects.contains(&hash) {
-                *live.entry(place.segment).or_default() += place.taken();
-            } else {
-                objects.push(hash);
-            }
-            Ok(())
+        rows::object::each(self.database.connection(), |hash, place| match place {
+            Some(place) if needed.objects.contains(&hash) => *live.entry(place.segment).or_default() += place.taken(),
+            _ => objects.push(hash),
         })?;
         // All or nothing: a snapshot that finds a node stored takes it for granted that everything beneath is.
         self.database.transaction(|connection| {
@@ -201,6 +210,7 @@ impl Chronicle {
                 rows::tree::remove(connection, *hash)?;
                 self.hit("gc.removing")?;
             }
+            rows::object::remove_nameless(connection)?;
             objects.iter().try_for_each(|hash| rows::object::remove(connection, *hash))
         })?;
         done.trees += count(trees.len());
@@ -224,6 +234,26 @@ impl Chronicle {
             }
         }
         Ok(true)
+    }
+
+    /// Gives the database's free pages back to the disk, where they are many: a few are used again soon.
+    fn shrink(&self) -> Result<(), ChronicleError> {
+        let (pages, free) = rows::pages(self.database.connection())?;
+        if free <= FREE_PAGES_KEPT || free < pages / 4 {
+            return Ok(());
+        }
+        let mut left = free - FREE_PAGES_KEPT;
+        while left > 0 {
+            let now = left.min(PAGES_A_TRANSACTION);
+            self.database.transaction_at(Synchronous::Normal, |connection| rows::give_back(connection, now))?;
+            self.hit("gc.shrinking")?;
+            // The log must not grow by what the file loses.
+            if self.checkpoint_due() {
+                self.checkpoint()?;
+            }
+            left -= now;
+        }
+        self.checkpoint()
     }
 
     /// Rows of the stat cache of folders that are not there any more vouch for nothing.
@@ -259,12 +289,20 @@ impl Chronicle {
             }
         }
         let mut lists = Vec::new();
+        let mut damaged = Vec::new();
         rows::object::each(self.database.connection(), |hash, place| {
-            if place.kind == ObjectKind::ChunkList && needed.objects.contains(&hash) {
-                lists.push(hash);
+            if needed.objects.contains(&hash) {
+                match place {
+                    Some(place) if place.kind == ObjectKind::ChunkList => lists.push(hash),
+                    Some(_) => {}
+                    // It may be a list.
+                    None => damaged.push(hash),
+                }
             }
-            Ok(())
         })?;
+        for hash in damaged {
+            needed.note(ChronicleError::damaged(hash, "its row says what cannot be"))?;
+        }
         for list in lists {
             match self.cas.parts(&self.database, list) {
                 Ok(parts) => needed.objects.extend(parts.iter().filter_map(|part| match part {
@@ -288,6 +326,10 @@ impl Chronicle {
         let mut moved = Vec::with_capacity(objects.len());
         let mut lost = false;
         for (hash, place) in objects {
+            let Some(place) = place else {
+                lost = true;
+                continue;
+            };
             match self.cas.packs.read(hash, &place, OBJECT_BYTES_MAX) {
                 Ok(stored) => {
                     let to = self.cas.packs.append(hash, place.kind, place.encoding, place.raw_len, &stored)?;

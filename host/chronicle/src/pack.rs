@@ -262,6 +262,13 @@ impl Packs {
         self.begun.clear();
     }
 
+    /// Writes to these segments no more, and leaves their files as they are: the next opening removes what no row names.
+    pub(crate) fn abandon(&mut self) {
+        self.writing = None;
+        self.filled.clear();
+        self.begun.clear();
+    }
+
     /// Forgets what was appended and not recorded: files that were made for it go, and [`Packs::resume`] cuts off the rest.
     pub(crate) fn forget(&mut self) {
         self.writing = None;

@@ -146,9 +146,13 @@ impl WorkPath {
         if self.is_root() {
             return !paths.is_empty();
         }
-        // No path ends so; it stands before all that lie in this.
-        let before = Self([&self.0, &b"/"[..]].concat().into());
+        let before = self.before_all_within();
         paths.contains(self) || paths.range(before..).next().is_some_and(|path| path.is_within(self))
+    }
+
+    /// What stands before all that lie in this, in the order of paths, and is no path itself: none ends so.
+    pub(crate) fn before_all_within(&self) -> Self {
+        if self.is_root() { Self::root() } else { Self([&self.0, &b"/"[..]].concat().into()) }
     }
 
     /// The same place below `to` that this has below `from`; none when it is not within, or would be too long.

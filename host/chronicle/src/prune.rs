@@ -29,7 +29,14 @@ impl Chronicle {
         let mut buffer = NamesBuffer::new();
         let mut folders = vec![(WorkPath::root(), root)];
         while let Some((path, hash)) = folders.pop() {
-            let entries = trees.folder(hash)?;
+            let entries = match trees.folder(hash) {
+                Ok(entries) => entries,
+                Err(error @ ChronicleError::Damaged { .. }) => {
+                    tracing::error!(%error, path = %path, "what a folder should have is not known; it stays as it is");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let failed = |error| ChronicleError::work(&path, error);
             let folder = match rights.open(&self.work, &path) {
                 Ok(folder) => folder,

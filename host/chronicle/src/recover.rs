@@ -14,7 +14,7 @@ use crate::restore::Brought;
 use crate::rows;
 use crate::snapshot::{Found, SnapshotRequest};
 use crate::tree::{Totals, empty_root};
-use crate::trees::{Difference, Trees};
+use crate::trees::{Difference, OnDamage, Trees};
 use crate::version::VersionKind;
 
 /// What a restore of the last cut's content is called among the `op` rows.
@@ -40,7 +40,16 @@ impl Chronicle {
         self.note_commit()?;
         let mut generation = self.dirty.take();
         generation.scan |= self.unsettled;
-        let back = self.bring_back(&generation);
+        let mut back = self.bring_back(&generation);
+        if let Err(ChronicleError::Damaged { hash, .. }) = back
+            && !generation.scan
+        {
+            // What is there is not known by what it was: everything is looked at.
+            self.forget_pending();
+            self.cas.note_damaged(hash);
+            generation.scan = true;
+            back = self.bring_back(&generation);
+        }
         if back.is_err() {
             self.unsettled = true;
             self.dirty.put_back(&generation);
@@ -68,8 +77,13 @@ impl Chronicle {
         // On the way back already: what there was then is kept, and what is there now is only part of the way.
         let begun = cut_short.iter().find(|op| op.kind == RECOVER && op.to_root == self.head.root);
         let kept = begun.map_or(from, |begun| begun.from_root);
-        let differences =
-            Trees::with(&self.database, &found.nodes).diff(&WorkPath::root(), from, self.head.root, DIFFERENCES_MAX)?;
+        let mut unknown = Vec::new();
+        let differences = Trees::with(&self.database, &found.nodes).diff_despite(
+            &WorkPath::root(),
+            (from, self.head.root),
+            DIFFERENCES_MAX,
+            OnDamage::NewIsUnknown(&mut unknown),
+        )?;
         let known = if kept == self.head.root {
             None
         } else {
@@ -77,7 +91,8 @@ impl Chronicle {
         };
         self.tip = self.head;
         self.prepared = false;
-        if known.is_none() && begun.is_none() && differences.iter().any(says_something) {
+        let differs = differences.iter().any(says_something) || !unknown.is_empty();
+        if known.is_none() && begun.is_none() && differs {
             self.cas.packs.sync()?;
             let request = SnapshotRequest { kind: VersionKind::Recovered, cut: None, turn: None, scan: true };
             match self.write_version(&request, found) {
@@ -96,6 +111,7 @@ impl Chronicle {
         let brought = self.bring(RECOVER, from, self.head.root, &differences)?;
         let replaced = back.brought.replaced_skipped + brought.replaced_skipped;
         back.brought = Brought { replaced_skipped: replaced, ..brought };
+        self.leave_unknown(unknown, &mut back.brought);
         if !cut_short.is_empty() {
             let now = self.clock.now_ms();
             self.database.transaction_at(Synchronous::Normal, |connection| rows::op::end_started(connection, now))?;

@@ -24,7 +24,7 @@ use crate::rows;
 use crate::rows::stat::{StatChanges, StatRow};
 use crate::trash::Trash;
 use crate::tree::Entry;
-use crate::trees::{Difference, Trees};
+use crate::trees::{Difference, OnDamage, Trees};
 use crate::version::{Prepared, VersionKind};
 
 /// Restores that are remembered after they ended.
@@ -41,7 +41,7 @@ pub struct Brought {
     pub left: Vec<WorkPath>,
     /// Entries that no version has and that stood where an entry of the version had to be; they are gone.
     pub replaced_skipped: u64,
-    /// Files whose stored content is damaged, with what is wrong; they are as they were.
+    /// Files whose stored content is damaged, and folders whose tree is, with what is wrong; they are as they were.
     pub damaged: Vec<(WorkPath, String)>,
 }
 
@@ -90,17 +90,37 @@ impl Chronicle {
             turn: None,
             scan: false,
         })?;
+        let mut unknown = Vec::new();
         let differences = {
             let trees = Trees::new(&self.database);
             match paths {
-                None => trees.diff(&WorkPath::root(), self.tip.root, target, DIFFERENCES_MAX)?,
+                None => trees.diff_despite(
+                    &WorkPath::root(),
+                    (self.tip.root, target),
+                    DIFFERENCES_MAX,
+                    OnDamage::NewIsUnknown(&mut unknown),
+                )?,
                 Some(paths) => differences_at(&trees, self.tip.root, target, paths)?,
             }
         };
         let touched: Vec<WorkPath> = differences.iter().map(|difference| difference.path.clone()).collect();
-        let brought = self.bring("restore", self.tip.root, target, &differences)?;
+        let mut brought = self.bring("restore", self.tip.root, target, &differences)?;
+        self.leave_unknown(unknown, &mut brought);
         touched.iter().for_each(|path| self.dirty.touched(path));
         Ok(Restored { before, brought })
+    }
+
+    /// Folders whose tree is damaged are as they were. The next snapshot looks at everything, and its tree of them is sound.
+    pub(crate) fn leave_unknown(&mut self, unknown: Vec<(WorkPath, ChronicleError)>, brought: &mut Brought) {
+        for (path, error) in unknown {
+            let error = error.at(&path);
+            tracing::error!(%error, "a folder cannot be restored");
+            if let ChronicleError::Damaged { hash, .. } = error {
+                self.note_damaged(hash);
+            }
+            brought.damaged.push((path, error.to_string()));
+            self.dirty.scan_needed();
+        }
     }
 
     /// Makes `work/` what these differences say; each has what stands there now, and what should.

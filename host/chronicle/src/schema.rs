@@ -10,8 +10,10 @@ use podium_sqlite::{SqliteError, Template};
 pub(crate) const SCHEMA_VERSION: i64 = 1;
 
 /// `change.n` numbers the changes of all files for ever, `change.idx` those of one path; `version.first_n` to `last_n` are its
-/// changes. `skipped` rows say from which version on and until which one an entry was left out.
+/// changes. `skipped` rows say from which version on and until which one an entry was left out. Pages that a collection frees can be
+/// given back, which has to be said before the first table.
 const SCHEMA: &str = "
+PRAGMA auto_vacuum = INCREMENTAL;
 CREATE TABLE meta(k TEXT PRIMARY KEY, v ANY NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE segment(id INTEGER PRIMARY KEY, len INT NOT NULL, live INT NOT NULL, sealed INT NOT NULL) STRICT;
 CREATE TABLE object(hash BLOB PRIMARY KEY, kind INT NOT NULL, raw_len INT NOT NULL, seg INT NOT NULL, off INT NOT NULL,

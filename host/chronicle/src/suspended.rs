@@ -30,7 +30,8 @@ impl Chronicle {
     /// Gives its descriptors back; the workspace itself where it is in the middle of something that only a cut or a rollback ends.
     pub fn suspend(self) -> Result<Suspended, Box<Self>> {
         let is_settled = !self.prepared && !self.unsettled && !self.unadopted && self.owed.is_none();
-        if !is_settled || self.tip != self.head {
+        // A commit in doubt may come back with the next opening, which must look at it.
+        if !is_settled || self.tip != self.head || self.database.is_in_doubt() {
             return Err(Box::new(self));
         }
         let Self { place, dirty, clock, limits, retention, head, sure_times, .. } = self;

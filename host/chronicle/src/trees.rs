@@ -29,6 +29,17 @@ pub(crate) struct Trees<'a> {
 /// Folders that were read, by the name of their tree; clones are the same ones.
 pub(crate) type Folders = Rc<RefCell<HashMap<ContentHash, Rc<Vec<Entry>>>>>;
 
+/// What a comparison does with a folder of which one of the two trees is damaged.
+#[derive(Debug)]
+pub(crate) enum OnDamage<'d> {
+    /// It fails.
+    Fail,
+    /// Where that is the old tree, everything is new: what was there is not known.
+    OldIsEmpty,
+    /// Where that is the new tree, nothing is told of what is beneath; the folder is noted here, with what is wrong.
+    NewIsUnknown(&'d mut Vec<(WorkPath, ChronicleError)>),
+}
+
 /// A path with what stands there in two trees; at least one of them has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
@@ -141,6 +152,17 @@ impl<'a> Trees<'a> {
         new: ContentHash,
         limit: usize,
     ) -> Result<Vec<Difference>, ChronicleError> {
+        self.diff_despite(at, (old, new), limit, OnDamage::Fail)
+    }
+
+    /// As [`Trees::diff`], of the trees `old` and `new`, where one of them may be damaged.
+    pub(crate) fn diff_despite(
+        &self,
+        at: &WorkPath,
+        (old, new): (ContentHash, ContentHash),
+        limit: usize,
+        mut on_damage: OnDamage<'_>,
+    ) -> Result<Vec<Difference>, ChronicleError> {
         let mut found = Vec::new();
         let mut folders = vec![(at.clone(), old, new)];
         while let Some((path, old, new)) = folders.pop() {
@@ -151,7 +173,17 @@ impl<'a> Trees<'a> {
             if path.depth() >= DEPTH_MAX {
                 return Err(ChronicleError::damaged(new, "a tree is too deep"));
             }
-            let (olds, news) = (self.folder(old)?, self.folder(new)?);
+            let olds = match (self.folder(old), &on_damage) {
+                (Err(ChronicleError::Damaged { .. }), OnDamage::OldIsEmpty) => Rc::default(),
+                (olds, _) => olds.map_err(|error| error.at(&path))?,
+            };
+            let news = match (self.folder(new), &mut on_damage) {
+                (Err(error @ ChronicleError::Damaged { .. }), OnDamage::NewIsUnknown(unknown)) => {
+                    unknown.push((path, error));
+                    continue;
+                }
+                (news, _) => news.map_err(|error| error.at(&path))?,
+            };
             let (mut a, mut b) = (olds.iter().peekable(), news.iter().peekable());
             loop {
                 let order = match (a.peek(), b.peek()) {

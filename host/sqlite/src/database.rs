@@ -3,6 +3,7 @@
 //! Dropped, it leaves its WAL for the next opening (cheap); [`Database::rest`] leaves the main file only. Must never
 //! create a file: templates do.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
-use crate::error::SqliteError;
+use crate::error::{Failure, SqliteError};
 use crate::process;
 use crate::template::PAGE_BYTES;
 
@@ -53,6 +54,8 @@ pub struct Database {
     synchronous: Synchronous,
     /// Pages in the WAL after the last commit, kept by SQLite's hook.
     wal_pages: Arc<AtomicU32>,
+    /// True after a commit that the disk failed: all of it may be in the WAL, and then the next opening finds it.
+    in_doubt: Cell<bool>,
 }
 
 /// SQLite has one code for a missing file and for a folder in which it may not make its WAL; the system knows more.
@@ -97,7 +100,7 @@ impl Database {
             hook.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { connection, synchronous, wal_pages })
+        Ok(Self { connection, synchronous, wal_pages, in_doubt: Cell::new(false) })
     }
 
     /// The connection, for statements; use `prepare_cached`.
@@ -109,7 +112,11 @@ impl Database {
     pub fn transaction<T, E: From<SqliteError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         self.run("BEGIN IMMEDIATE")?;
         let done = work(&self.connection).and_then(|value| {
-            self.run("COMMIT")?;
+            self.run("COMMIT").inspect_err(|error| {
+                if error.failure() == Failure::Io {
+                    self.in_doubt.set(true);
+                }
+            })?;
             Ok(value)
         });
         if done.is_err() && !self.connection.is_autocommit() {
@@ -135,6 +142,25 @@ impl Database {
         let done = self.transaction(work);
         self.connection.execute_batch(self.synchronous.pragma()).map_err(SqliteError::from)?;
         done
+    }
+
+    /// True while a commit that failed may come back with the next opening; see [`Database::settle`].
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt.get()
+    }
+
+    /// Makes sure that no commit that failed comes back: a small one takes its place in the WAL. To be called before anything is
+    /// taken away that such a commit may name; costs nothing where none is in doubt.
+    pub fn settle(&self) -> Result<(), SqliteError> {
+        if self.in_doubt.get() {
+            let settles: i64 = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            // Another number than before, so that this page, and with it the sum of all after it, is another.
+            let next = settles.wrapping_add(1).rem_euclid(i64::from(i32::MAX));
+            let write = |connection: &Connection| connection.execute_batch(&format!("PRAGMA user_version={next}"));
+            self.transaction_at(Synchronous::Full, |connection| Ok::<_, SqliteError>(write(connection)?))?;
+            self.in_doubt.set(false);
+        }
+        Ok(())
     }
 
     fn run(&self, sql: &str) -> Result<(), SqliteError> {

@@ -4,6 +4,19 @@ use rusqlite::{Connection, params};
 
 use crate::error::ChronicleError;
 
+/// Why a version that was made within a turn is kept: until the turn's cut, an effect of it may name it.
+pub(crate) const TURN: &str = "turn";
+
+/// Ends the leases of turns whose cut is this one or an earlier one.
+pub(crate) fn end_turns(connection: &Connection, cut: u64) -> Result<(), ChronicleError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM lease WHERE why = ?1 AND version IN (SELECT id FROM version WHERE ifnull(cut, 0) <= ?2)",
+        )?
+        .execute(params![TURN, cut])?;
+    Ok(())
+}
+
 pub(crate) fn write(
     connection: &Connection,
     version: u64,

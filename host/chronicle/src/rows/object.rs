@@ -6,25 +6,28 @@ use crate::error::ChronicleError;
 use crate::hash::ContentHash;
 use crate::pack::{Encoding, Location, ObjectKind};
 
+/// Bytes of a content's name.
+const NAME_BYTES: usize = 32;
+
 const COLUMNS: &str = "kind, enc, raw_len, seg, off, len";
 
-fn location(row: &Row<'_>, hash: ContentHash, first: usize) -> Result<Location, ChronicleError> {
-    let unknown = || ChronicleError::damaged(hash, "its row has an unknown kind");
-    Ok(Location {
-        kind: ObjectKind::from_number(row.get(first)?).ok_or_else(unknown)?,
-        encoding: Encoding::from_number(row.get(first + 1)?).ok_or_else(unknown)?,
-        raw_len: row.get(first + 2)?,
-        segment: row.get(first + 3)?,
-        offset: row.get(first + 4)?,
-        len: row.get(first + 5)?,
+/// Where a row says that its content is; none when the row is damaged: it says what cannot be.
+fn location(row: &Row<'_>, first: usize) -> Option<Location> {
+    Some(Location {
+        kind: ObjectKind::from_number(row.get(first).ok()?)?,
+        encoding: Encoding::from_number(row.get(first + 1).ok()?)?,
+        raw_len: row.get(first + 2).ok()?,
+        segment: row.get(first + 3).ok()?,
+        offset: row.get(first + 4).ok()?,
+        len: row.get(first + 5).ok()?,
     })
 }
 
 pub(crate) fn find(connection: &Connection, hash: ContentHash) -> Result<Option<Location>, ChronicleError> {
     let mut select =
         connection.prepare_cached("SELECT kind, enc, raw_len, seg, off, len FROM object WHERE hash = ?1")?;
-    let found = select.query_row([hash], |row| Ok(location(row, hash, 0))).optional()?;
-    found.transpose()
+    let found = select.query_row([hash], |row| Ok(location(row, 0))).optional()?;
+    found.map(|place| place.ok_or_else(|| ChronicleError::damaged(hash, "its row says what cannot be"))).transpose()
 }
 
 /// Writes a new object, or where an old one was moved to.
@@ -40,32 +43,38 @@ pub(crate) fn remove(connection: &Connection, hash: ContentHash) -> Result<(), C
     Ok(())
 }
 
-/// Calls `each` with every object, in the order of names.
+/// Calls `each` with every object, in the order of names; without a place when its row is damaged.
 pub(crate) fn each(
     connection: &Connection,
-    mut each: impl FnMut(ContentHash, Location) -> Result<(), ChronicleError>,
+    mut each: impl FnMut(ContentHash, Option<Location>),
 ) -> Result<(), ChronicleError> {
-    let mut select = connection.prepare_cached(&format!("SELECT hash, {COLUMNS} FROM object"))?;
+    let mut select =
+        connection.prepare_cached(&format!("SELECT hash, {COLUMNS} FROM object WHERE length(hash) = {NAME_BYTES}"))?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        let hash = row.get(0)?;
-        each(hash, location(row, hash, 1)?)?;
+        each(row.get(0)?, location(row, 1));
     }
     Ok(())
 }
 
-/// The objects of a segment, in the order in which they lie there.
+/// Removes rows with a name that no content can have.
+pub(crate) fn remove_nameless(connection: &Connection) -> Result<(), ChronicleError> {
+    connection.prepare_cached(&format!("DELETE FROM object WHERE length(hash) <> {NAME_BYTES}"))?.execute([])?;
+    Ok(())
+}
+
+/// The objects of a segment, in the order in which they lie there; without a place where a row is damaged.
 pub(crate) fn of_segment(
     connection: &Connection,
     segment: u64,
-) -> Result<Vec<(ContentHash, Location)>, ChronicleError> {
-    let mut select =
-        connection.prepare_cached(&format!("SELECT hash, {COLUMNS} FROM object WHERE seg = ?1 ORDER BY off"))?;
+) -> Result<Vec<(ContentHash, Option<Location>)>, ChronicleError> {
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT hash, {COLUMNS} FROM object WHERE seg = ?1 AND length(hash) = {NAME_BYTES} ORDER BY off"
+    ))?;
     let mut rows = select.query([segment])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let hash = row.get(0)?;
-        found.push((hash, location(row, hash, 1)?));
+        found.push((row.get(0)?, location(row, 1)));
     }
     Ok(found)
 }

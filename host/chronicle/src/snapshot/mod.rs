@@ -28,7 +28,7 @@ use crate::node::{Kind, Skipped};
 use crate::path::WorkPath;
 use crate::rows;
 use crate::rows::meta;
-use crate::trees::{Difference, Folders, Trees};
+use crate::trees::{Difference, Folders, OnDamage, Trees};
 use crate::version::{Iteration, Op, Prepared, Version, VersionKind, VersionStatus};
 
 /// Two ticks of the slowest kernel clock: a file that was written within them may be written again with the same times.
@@ -81,6 +81,13 @@ impl Chronicle {
             return Ok(unchanged(&self.tip));
         }
         let mut made = self.prepare_from(&request, &generation);
+        if let Err(ChronicleError::Damaged { hash, .. }) = made {
+            // What it builds on cannot be read: with everything looked at, it needs nothing of that.
+            self.forget_pending();
+            self.cas.note_damaged(hash);
+            generation.scan = true;
+            made = self.prepare_from(&request, &generation);
+        }
         if let Err(ChronicleError::OverLimit { what: Limited::StoreBytes, .. }) = made {
             self.forget_pending();
             made = self
@@ -202,7 +209,9 @@ impl Chronicle {
         // One view of the database for all questions, here too.
         let (version, changes) = self.database.transaction(|connection| {
             let trees = Trees::with_folders(&self.database, &found.nodes, Rc::clone(&found.folders));
-            let differences = trees.diff(&WorkPath::root(), self.tip.root, found.root, DIFFERENCES_MAX)?;
+            // Where the last version's tree is damaged, its files count as new: they must not keep a workspace from being kept.
+            let roots = (self.tip.root, found.root);
+            let differences = trees.diff_despite(&WorkPath::root(), roots, DIFFERENCES_MAX, OnDamage::OldIsEmpty)?;
             let number = |key| Ok::<_, ChronicleError>(meta::number(connection, key)?.unwrap_or(1));
             let (id, first_n) = (number(meta::NEXT_VERSION)?, number(meta::NEXT_N)?);
             let mut changes = Vec::with_capacity(differences.len());
@@ -223,6 +232,10 @@ impl Chronicle {
             meta::set_number(connection, meta::NEXT_VERSION, id + 1)?;
             write_stats(connection, &found, &changes)?;
             found.left_out.write(connection, id)?;
+            if request.kind == VersionKind::Step {
+                // An effect of a turn that waits may name it for days, and must find it again.
+                rows::lease::write(connection, id, rows::lease::TURN, None)?;
+            }
             // Trees, changes and the stat cache can take more than content.
             if self.store_bytes()?.saturating_add(cas.pending_bytes()) > self.limits.store_bytes {
                 return Err(ChronicleError::OverLimit { what: Limited::StoreBytes, limit: self.limits.store_bytes });
@@ -306,6 +319,7 @@ impl Chronicle {
         self.database.transaction_at(Synchronous::Normal, |connection| {
             self.hit("snapshot.committing")?;
             rows::version::commit(connection, version, cut)?;
+            rows::lease::end_turns(connection, cut)?;
             meta::set_number(connection, meta::HEAD, version)?;
             meta::set_number(connection, meta::UNADOPTED, 0)
         })?;

@@ -5,7 +5,7 @@ use crate::dirty::Generation;
 use crate::error::{ChronicleError, Limited};
 use crate::limits::{DIFFERENCES_MAX, Limits};
 use crate::path::WorkPath;
-use crate::trees::Trees;
+use crate::trees::{OnDamage, Trees};
 
 use super::Found;
 
@@ -39,11 +39,11 @@ impl Chronicle {
     }
 
     fn rows_of(&self, found: &Found) -> Result<u64, ChronicleError> {
-        let differences = Trees::with(&self.database, &found.nodes).diff(
+        let differences = Trees::with(&self.database, &found.nodes).diff_despite(
             &WorkPath::root(),
-            self.tip.root,
-            found.root,
+            (self.tip.root, found.root),
             DIFFERENCES_MAX,
+            OnDamage::OldIsEmpty,
         )?;
         let bytes = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
         let changes: u64 = differences.iter().map(|it| CHANGE_BYTES + 2 * bytes(it.path.as_bytes().len())).sum();

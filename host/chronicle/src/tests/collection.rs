@@ -94,7 +94,7 @@ fn beneath_a_damaged_tree_nothing_is_collected() {
     let sound: Vec<u8> =
         connection.query_row("SELECT data FROM tree WHERE hash = ?1", [old.root], |row| row.get(0)).unwrap();
     connection.execute("UPDATE tree SET data = x'01ff' WHERE hash = ?1", [old.root]).unwrap();
-    bench.get().collect(&Retention::default(), 0).unwrap();
+    bench.get().collect(&Retention::default(), u64::MAX).unwrap();
     assert_eq!(bench.get().fsck().unwrap().faults_count, 1);
     // As if the row had been brought back from a copy.
     let connection = bench.get().database.connection();

@@ -3,6 +3,7 @@
 mod bring;
 mod collection;
 mod crash;
+mod damage;
 mod dirt;
 mod figures;
 mod hostile;
