@@ -25,6 +25,9 @@ use crate::schema;
 use crate::trash::Trash;
 use crate::tree::empty_root;
 
+/// Page cache of a history: a version of ten files among a hundred thousand reads and writes some two hundred pages, many of them twice.
+const CACHE_KIB: i64 = 512;
+
 /// The folder of one workspace: `chronicle/` of an instance.
 #[derive(Debug, Clone)]
 pub struct Place(PathBuf);
@@ -160,7 +163,7 @@ impl Chronicle {
         make_folders(&place)?;
         let Surroundings { clock, boot_id, limits, retention } = surroundings;
         let created = make_database(&place, &boot_id)?;
-        let database = Database::open(&place.database(), Synchronous::Full)?;
+        let database = open_database(&place)?;
         let connection = database.connection();
         if meta::number(connection, meta::SCHEMA)? != u64::try_from(schema::SCHEMA_VERSION).ok() {
             return Err(ChronicleError::Refused("the history is of another version of Podium"));
@@ -357,6 +360,11 @@ fn make_folders(place: &Place) -> Result<(), ChronicleError> {
         .map_err(|error| ChronicleError::file(&folder, error))?;
     }
     Ok(())
+}
+
+/// Opens the history's database.
+pub(crate) fn open_database(place: &Place) -> Result<Database, ChronicleError> {
+    Ok(Database::open_with_cache(&place.database(), Synchronous::Full, CACHE_KIB)?)
 }
 
 /// Makes the database of a workspace that has none, durably; true when it did.

@@ -4,10 +4,9 @@
 //! opening: one that finds the history unclosed looks at everything.
 
 use podium_kit::Clock;
-use podium_sqlite::{Database, Synchronous};
 
 use crate::beneath::Beneath;
-use crate::chronicle::{Chronicle, Place, Tip, open_cas};
+use crate::chronicle::{Chronicle, Place, Tip, open_cas, open_database};
 use crate::dirty::DirtySet;
 use crate::error::ChronicleError;
 use crate::gc::Retention;
@@ -43,7 +42,7 @@ impl Suspended {
     /// Opens its history again. After an error the workspace is to be opened as after a crash.
     pub fn resume(self) -> Result<Chronicle, ChronicleError> {
         let Self { place, dirty, clock, limits, retention, head, sure_times } = self;
-        let database = Database::open(&place.database(), Synchronous::Full)?;
+        let database = open_database(&place)?;
         let work = Beneath::open(&place.work()).map_err(|error| ChronicleError::file(place.work(), error))?;
         let tmp = Trash::open(place.tmp())?;
         let (cas, _) = open_cas(&place, &database, &limits)?;

@@ -72,6 +72,11 @@ fn cannot_open(path: &Path, error: rusqlite::Error) -> SqliteError {
 impl Database {
     /// Opens an existing file.
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, SqliteError> {
+        Self::open_with_cache(path, synchronous, CACHE_KIB)
+    }
+
+    /// As [`Database::open`], for one whose transactions touch more pages than usual: its cache may take so many KiB.
+    pub fn open_with_cache(path: &Path, synchronous: Synchronous, cache_kib: i64) -> Result<Self, SqliteError> {
         process::configure();
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -83,7 +88,7 @@ impl Database {
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.execute_batch(&format!(
-            "PRAGMA busy_timeout={BUSY_TIMEOUT_MS}; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA temp_store=MEMORY; {}",
+            "PRAGMA busy_timeout={BUSY_TIMEOUT_MS}; PRAGMA cache_size=-{cache_kib}; PRAGMA temp_store=MEMORY; {}",
             synchronous.pragma()
         ))?;
         // Already so in files of a template; the question also reads the header and the WAL.

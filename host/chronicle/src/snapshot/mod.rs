@@ -428,7 +428,10 @@ fn write_stats(connection: &rusqlite::Connection, found: &Found, changes: &[Iter
     for gone in changes.iter().filter(|change| change.op == Op::Deleted && change.kind == Kind::Folder) {
         rows::stat::remove(connection, &gone.path)?;
     }
-    for (path, update) in &found.stats {
+    // In the order in which a scan asks for them: rows of neighbours share pages.
+    let mut stats: Vec<_> = found.stats.iter().collect();
+    stats.sort_unstable_by_key(|(path, _)| *path);
+    for (path, update) in stats {
         match update {
             StatUpdate::Some(files, changes) => rows::stat::change(connection, path, *files, changes)?,
             StatUpdate::All(rows) => rows::stat::replace(connection, path, rows)?,
