@@ -242,3 +242,105 @@ fn a_storm_of_writes_and_renames_during_snapshots_breaks_nothing() {
     }
     assert!(bench.get().fsck().unwrap().faults.is_empty());
 }
+
+#[test]
+fn a_sparse_terabyte_is_left_out_unread() {
+    let mut bench = Bench::new();
+    bench.write("a", "1");
+    bench.cut();
+    let before = bench.get().stats().unwrap();
+    std::fs::File::create(bench.work().join("huge")).unwrap().set_len(1 << 40).unwrap();
+    bench.dirty.touched(&path("huge"));
+    for request in [TURN, SCAN] {
+        let prepared = bench.get().prepare(request).unwrap();
+        assert!(!prepared.changed);
+        assert_eq!((prepared.skipped[0].reason, prepared.skipped[0].size), (SkipReason::TooBig, 1 << 40));
+    }
+    assert_eq!(bench.get().stats().unwrap().segment_bytes, before.segment_bytes);
+    // It is nobody's to take away, after a crash too, until something has to stand there.
+    bench.open();
+    assert_eq!(bench.work().join("huge").metadata().unwrap().len(), 1 << 40);
+    // One that grows while it is known is left out from then on.
+    std::fs::File::options().write(true).open(bench.work().join("a")).unwrap().set_len(1 << 40).unwrap();
+    bench.dirty.touched(&path("a"));
+    let prepared = bench.cut();
+    assert_eq!((prepared.deleted, prepared.skipped.len()), (1, 1));
+}
+
+#[test]
+fn tiny_files_without_end_are_refused_and_removed() {
+    let mut bench = Bench::new();
+    bench.limits = crate::Limits { workspace_entries: 2000, ..crate::Limits::default() };
+    bench.open();
+    bench.write("kept", "1");
+    bench.cut();
+    for n in 0..20_000 {
+        let folder = bench.work().join(format!("d{}", n % 7));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(n.to_string()), "x").unwrap();
+    }
+    for folder in 0..7 {
+        bench.dirty.renamed_folder(&path(&format!("x{folder}")), &path(&format!("d{folder}")));
+    }
+    for request in [TURN, SCAN] {
+        let refused = bench.get().prepare(request);
+        let over = crate::ChronicleError::OverLimit { what: crate::Limited::WorkspaceEntries, limit: 2000 };
+        assert_eq!(refused.unwrap_err().to_string(), over.to_string());
+    }
+    assert!(bench.get().roll_back().unwrap().too_large_to_keep);
+    bench.assert_at_head();
+    // As many as there may be are kept.
+    for n in 0..1998 {
+        bench.write(&format!("d/{n}"), "x");
+    }
+    assert_eq!(bench.cut().added, 1999);
+    bench.write("one-more", "x");
+    assert!(bench.get().prepare(TURN).is_err());
+    bench.open();
+    bench.assert_at_head();
+}
+
+#[test]
+fn what_is_written_through_mappings_during_snapshots_is_in_the_next_one() {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    const WORDS: usize = 4096;
+    let mut bench = Bench::new();
+    bench.write("mapped", vec![0_u8; WORDS * 8]);
+    bench.cut();
+    let file = std::fs::File::options().read(true).write(true).open(bench.work().join("mapped")).unwrap();
+    let meta = file.metadata().unwrap();
+    let protection = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
+    let sharing = rustix::mm::MapFlags::SHARED;
+    #[expect(unsafe_code, reason = "a mapping is what is tested; it is as long as the file, and its words are atomic")]
+    let words: &'static [AtomicU64] = unsafe {
+        let at = rustix::mm::mmap(std::ptr::null_mut(), WORDS * 8, protection, sharing, file.as_fd(), 0).unwrap();
+        std::slice::from_raw_parts(at.cast::<AtomicU64>(), WORDS)
+    };
+    bench.dirty.mapped(meta.dev(), meta.ino(), &path("mapped"));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0_usize;
+            while !over.load(Ordering::Relaxed) {
+                words[n % WORDS].fetch_add(1, Ordering::Relaxed);
+                n += 1;
+            }
+        });
+        for _ in 0..20 {
+            bench.cut();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    // Written last, to pages that are dirty already, so that no time of the file tells of it.
+    words[5].store(u64::MAX, Ordering::Relaxed);
+    bench.cut();
+    bench.assert_at_head();
+    assert_eq!(&bench.files()["mapped"][40..48], &[0xff; 8]);
+    words[5].store(7, Ordering::Relaxed);
+    bench.dirty.unmapped(meta.dev(), meta.ino());
+    bench.cut();
+    bench.assert_at_head();
+    assert!(bench.get().fsck().unwrap().faults.is_empty());
+}

@@ -6,8 +6,11 @@ mod crash;
 mod damage;
 mod dirt;
 mod figures;
+mod forgetful;
 mod hostile;
+mod kill;
 mod limits;
+mod power;
 mod random;
 mod rights;
 mod store;
@@ -36,9 +39,26 @@ pub(super) fn path(text: &str) -> WorkPath {
     text.parse().unwrap()
 }
 
+/// Where a workspace of these tests is.
+pub(super) enum Home {
+    /// In a folder that goes with it.
+    Own(tempfile::TempDir),
+    /// In one that stays.
+    Given(PathBuf),
+}
+
+impl Home {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Own(folder) => folder.path(),
+            Self::Given(folder) => folder,
+        }
+    }
+}
+
 /// A workspace in a folder of its own, and what `messages.db` would say of it.
 pub(super) struct Bench {
-    pub(super) folder: tempfile::TempDir,
+    pub(super) folder: Home,
     pub(super) clock: Clock,
     pub(super) boot: String,
     pub(super) limits: Limits,
@@ -52,17 +72,26 @@ pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let mut bench = Self {
-            folder: tempfile::tempdir().unwrap(),
+        let mut bench = Self::closed(Home::Own(tempfile::tempdir().unwrap()), Named::default());
+        assert!(bench.open().created);
+        bench
+    }
+
+    /// The workspace that is in this folder, not opened yet.
+    pub(super) fn at(folder: &Path, named: Named) -> Self {
+        Self::closed(Home::Given(folder.to_owned()), named)
+    }
+
+    fn closed(folder: Home, named: Named) -> Self {
+        Self {
+            folder,
             clock: Clock::manual(1_800_000_000_000),
             boot: "boot-1".to_owned(),
             limits: Limits::default(),
-            named: Named::default(),
+            named,
             chronicle: None,
             dirty: DirtySet::new(),
-        };
-        assert!(bench.open().created);
-        bench
+        }
     }
 
     pub(super) fn surroundings(&self) -> Surroundings {
