@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the benchmark's peers, all pinned: Bun and workerd from npm, wasmtime from PyPI; and builds the benchmark's agent
-# in JavaScript and Python with their tools. What is there already is kept; what cannot be had is left out, and the table
+# Installs the benchmark's peers, all pinned: Bun and workerd from npm, wasmtime from PyPI, jj from crates.io (it is built, which takes
+# minutes), restic of the machine's own distribution; and builds the benchmark's agent in JavaScript and Python with their tools. What is there already is kept; what cannot be had is left out, and the table
 # says so.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -40,4 +40,19 @@ if have python3; then
         PYTHONDONTWRITEBYTECODE=1 "$tools/python/bin/componentize-py" -d "$wit" -w agent \
             componentize -p ../agents/python app -o "$tools/streamer-python.wasm"
     fi
+fi
+
+if have apt-get && have dpkg-deb && [ ! -e "$tools/restic/usr/bin/restic" ]; then
+    # Taken out of its package: nothing is installed on the machine.
+    package=$(mktemp -d)
+    if (cd "$package" && apt-get download -q restic >/dev/null); then
+        dpkg-deb -x "$package"/restic_*.deb "$tools/restic"
+    else
+        echo "peers: apt-get has no restic; it is left out" >&2
+    fi
+    rm -rf "$package"
+fi
+
+if have cargo && [ ! -e "$tools/jj/bin/jj" ]; then
+    cargo install --quiet --locked --root "$tools/jj" --bin jj jj-cli@0.45.1 || echo "peers: jj cannot be built; it is left out" >&2
 fi

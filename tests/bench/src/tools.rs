@@ -55,6 +55,21 @@ pub fn component(language: &str) -> Result<PathBuf, String> {
     there(&format!("the agent in {language}"), built().join(format!("streamer-{language}.wasm")))
 }
 
+/// The machine's own git.
+pub fn git() -> Result<PathBuf, String> {
+    there("git", PathBuf::from("/usr/bin/git"))
+}
+
+/// jj.
+pub fn jj() -> Result<PathBuf, String> {
+    there("jj", built().join("jj/bin/jj"))
+}
+
+/// restic.
+pub fn restic() -> Result<PathBuf, String> {
+    there("restic", built().join("restic/usr/bin/restic"))
+}
+
 /// perf, which samples where processor time goes.
 pub fn perf() -> Result<PathBuf, String> {
     let path = PathBuf::from("/usr/bin/perf");

@@ -83,7 +83,7 @@ pub enum Row {
     Durable,
     /// A neighbour of guests that mean harm.
     Neighbour,
-    /// What needs Chronicle.
+    /// The versioned workspace.
     Chronicle,
     /// Where processor time goes.
     Profile,
