@@ -80,14 +80,24 @@ impl<T: Default> Followed<T> {
 
     /// Gives names beneath `from` their place beneath `to`; false when there is no room for those.
     pub(crate) fn rename(&mut self, from: &WorkPath, to: &WorkPath) -> bool {
-        for (old, inode) in self.beneath(from) {
-            let Some(file) = self.files.get_mut(&inode) else { continue };
-            self.bytes -= cost(&old);
-            file.names.remove(&old);
-            let new = old.moved(from, to);
-            self.by_name.remove(&(old, inode));
-            // One that would be too long is told as left out by the folder above it.
-            if let Some(new) = new
+        let moving = self.beneath(from);
+        self.move_names(moving, |name| name.moved(from, to))
+    }
+
+    /// Gives names others; false when there is no room for those. One without a new one would be too long, and is told as left
+    /// out by the folder above it.
+    fn move_names(&mut self, moving: Vec<(WorkPath, Inode)>, new: impl Fn(&WorkPath) -> Option<WorkPath>) -> bool {
+        for (old, inode) in &moving {
+            if let Some(file) = self.files.get_mut(inode) {
+                self.bytes -= cost(old);
+                file.names.remove(old);
+            }
+        }
+        for key in &moving {
+            self.by_name.remove(key);
+        }
+        for (old, inode) in moving {
+            if let (Some(file), Some(new)) = (self.files.get_mut(&inode), new(&old))
                 && file.names.insert(new.clone())
             {
                 self.bytes += cost(&new);

@@ -16,6 +16,7 @@ use crate::limits::OBJECT_BYTES_MAX;
 use crate::pack::ObjectKind;
 use crate::path::WorkPath;
 use crate::rows;
+use crate::rows::meta;
 use crate::snapshot::write_objects;
 use crate::tree::empty_root;
 use crate::trees::Trees;
@@ -30,6 +31,10 @@ const VERSIONS_A_TRANSACTION: usize = 1000;
 const FREE_PAGES_KEPT: u64 = 256;
 /// Pages that one transaction gives back: it moves others into their place, and each goes through the log.
 const PAGES_A_TRANSACTION: u64 = 512;
+/// Versions after which the next collection at rest finds something: what is newer is kept in any case.
+const VERSIONS_AT_REST: u64 = 200;
+/// Versions after which the next collection of a store that is nearly full is worth a walk over all of it.
+const VERSIONS_WHEN_NEAR: u64 = 16;
 /// Versions read at once.
 const VERSIONS_A_PAGE: usize = 1000;
 
@@ -69,6 +74,20 @@ pub struct Collected {
     pub bytes_before: u64,
     /// Bytes of the store after.
     pub bytes_after: u64,
+    /// True when it made way before it was through; the next one goes on.
+    pub made_way: bool,
+}
+
+/// How soon a collection is worth its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Due {
+    /// Not yet.
+    #[default]
+    No,
+    /// When nothing else is to be done.
+    AtRest,
+    /// Before the next turn, if that does not wait for it: else that may have to make room itself.
+    Soon,
 }
 
 /// What kept versions need.
@@ -93,6 +112,16 @@ impl Chronicle {
     /// Drops what `retention` does not keep and what nothing needs then. While the store has more than `bytes_wanted`, older
     /// versions go too, the oldest first. While a kept version is damaged, versions go, but nothing else.
     pub fn collect(&mut self, retention: &Retention, bytes_wanted: u64) -> Result<Collected, ChronicleError> {
+        self.collect_unless(retention, bytes_wanted, &|| false)
+    }
+
+    /// As [`Chronicle::collect`], but ends early, at a step's end, once `make_way` says so.
+    pub fn collect_unless(
+        &mut self,
+        retention: &Retention,
+        bytes_wanted: u64,
+        make_way: &dyn Fn() -> bool,
+    ) -> Result<Collected, ChronicleError> {
         let mut done = Collected { bytes_before: self.store_bytes()?, ..Collected::default() };
         let now = self.clock.now_ms();
         let versions = self.all_versions()?;
@@ -101,9 +130,9 @@ impl Chronicle {
         let dropped: Vec<&Version> = versions.iter().filter(|version| !kept.contains_key(&version.id)).collect();
         self.drop_versions(&dropped)?;
         done.versions += count(dropped.len());
-        let mut swept = self.sweep(&mut done, bytes_wanted)?;
+        let mut swept = self.sweep(&mut done, bytes_wanted, make_way)?;
         // An eighth of what is left and may go, at a time: each round is a walk over what stays.
-        while self.store_bytes()? > bytes_wanted {
+        while self.store_bytes()? > bytes_wanted && !done.made_way {
             if !swept && self.is_hidden(versions.iter().filter(|version| is_pinned(version)))? {
                 // What has to stay is damaged itself, so nothing is known to be free, whatever goes.
                 break;
@@ -119,11 +148,40 @@ impl Chronicle {
                 kept.remove(&version.id);
             }
             done.versions += count(dropped.len());
-            swept = self.sweep(&mut done, bytes_wanted)?;
+            swept = self.sweep(&mut done, bytes_wanted, make_way)?;
         }
-        self.shrink()?;
+        self.shrink(&mut done, make_way)?;
+        if !done.made_way {
+            self.note_collection()?;
+        }
         done.bytes_after = self.store_bytes()?;
         Ok(done)
+    }
+
+    /// Whether a collection is worth its time now. Cheap.
+    pub fn collection_due(&self) -> Result<Due, ChronicleError> {
+        let connection = self.database.connection();
+        let next = meta::number(connection, meta::NEXT_VERSION)?.unwrap_or(1);
+        let since = next.saturating_sub(meta::number(connection, meta::COLLECTED)?.unwrap_or(1));
+        let is_near = self.store_bytes()? >= self.limits.store_bytes / 4 * 3;
+        Ok(match since {
+            VERSIONS_WHEN_NEAR.. if is_near => Due::Soon,
+            VERSIONS_AT_REST.. => Due::AtRest,
+            _ => Due::No,
+        })
+    }
+
+    /// Collects what the retention does not keep, and as much more as brings the history to three quarters of its limit.
+    pub fn collect_due(&mut self, make_way: &dyn Fn() -> bool) -> Result<Collected, ChronicleError> {
+        let retention = self.retention;
+        self.collect_unless(&retention, self.limits.store_bytes / 4 * 3, make_way)
+    }
+
+    fn note_collection(&self) -> Result<(), ChronicleError> {
+        self.database.transaction_at(Synchronous::Normal, |connection| {
+            let next = meta::number(connection, meta::NEXT_VERSION)?.unwrap_or(1);
+            meta::set_number(connection, meta::COLLECTED, next)
+        })
     }
 
     /// The versions that may not be dropped.
@@ -188,7 +246,16 @@ impl Chronicle {
 
     /// Marks from all versions that are there, and removes the rest; false when damage hides what they need. Segments of which less
     /// than half is needed are written anew, and as many others as make the store small enough, where that can be.
-    fn sweep(&mut self, done: &mut Collected, bytes_wanted: u64) -> Result<bool, ChronicleError> {
+    fn sweep(
+        &mut self,
+        done: &mut Collected,
+        bytes_wanted: u64,
+        make_way: &dyn Fn() -> bool,
+    ) -> Result<bool, ChronicleError> {
+        if make_way() {
+            done.made_way = true;
+            return Ok(true);
+        }
         self.forget_gone_folders()?;
         let needed = self.mark(self.all_versions()?.iter().map(|version| version.root).collect())?;
         self.hit("gc.marked")?;
@@ -222,6 +289,10 @@ impl Chronicle {
         // Those with the most to gain first, in thousandths: not all may have to be written anew.
         segments.sort_by_key(|segment| live_of(segment.id).saturating_mul(1000) / segment.len.max(1));
         for segment in segments {
+            if make_way() {
+                done.made_way = true;
+                break;
+            }
             let live = live_of(segment.id);
             self.database.transaction_at(Synchronous::Normal, |connection| {
                 rows::segment::set_live(connection, segment.id, live)
@@ -237,13 +308,17 @@ impl Chronicle {
     }
 
     /// Gives the database's free pages back to the disk, where they are many: a few are used again soon.
-    fn shrink(&self) -> Result<(), ChronicleError> {
+    fn shrink(&self, done: &mut Collected, make_way: &dyn Fn() -> bool) -> Result<(), ChronicleError> {
         let (pages, free) = rows::pages(self.database.connection())?;
         if free <= FREE_PAGES_KEPT || free < pages / 4 {
             return Ok(());
         }
         let mut left = free - FREE_PAGES_KEPT;
         while left > 0 {
+            if make_way() {
+                done.made_way = true;
+                return Ok(());
+            }
             let now = left.min(PAGES_A_TRANSACTION);
             self.database.transaction_at(Synchronous::Normal, |connection| rows::give_back(connection, now))?;
             self.hit("gc.shrinking")?;

@@ -43,6 +43,10 @@ pub struct Stats {
     pub tree_bytes: u64,
     /// The workspace at the head.
     pub head: Totals,
+    /// Bytes that count towards the history's limit.
+    pub store_bytes: u64,
+    /// That limit.
+    pub store_bytes_max: u64,
 }
 
 impl Chronicle {
@@ -158,7 +162,24 @@ impl Chronicle {
         let (segments, segment_bytes, live_bytes) = rows::segment::sums(connection)?;
         let (trees, tree_bytes) = rows::tree::sums(connection)?;
         let database_bytes = rows::bytes(connection)?;
-        let head = Trees::new(&self.database).totals(self.head.root)?;
-        Ok(Stats { versions, oldest, segments, segment_bytes, live_bytes, database_bytes, trees, tree_bytes, head })
+        let head = match Trees::new(&self.database).totals(self.head.root) {
+            // Who counts what there is can be told of the rest.
+            Err(ChronicleError::Damaged { .. }) => Totals::default(),
+            totals => totals?,
+        };
+        let (store_bytes, store_bytes_max) = (self.store_bytes()?, self.limits.store_bytes);
+        Ok(Stats {
+            versions,
+            oldest,
+            segments,
+            segment_bytes,
+            live_bytes,
+            database_bytes,
+            trees,
+            tree_bytes,
+            head,
+            store_bytes,
+            store_bytes_max,
+        })
     }
 }

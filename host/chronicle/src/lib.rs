@@ -44,7 +44,7 @@ pub use diff::{FileChange, TextDiff};
 pub use dirty::DirtySet;
 pub use error::{ChronicleError, Limited};
 pub use fsck::{Checked, FAULTS_MAX, Fault};
-pub use gc::{Collected, Retention};
+pub use gc::{Collected, Due, Retention};
 pub use hash::ContentHash;
 pub use history::{Listed, Stats};
 pub use limits::Limits;

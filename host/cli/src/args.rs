@@ -11,8 +11,8 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    build, chat, completions, config, deploy, deployment, dev, doctor, files, instance, logs, man, new, status, token,
-    top, up,
+    build, chat, chronicle, completions, config, deploy, deployment, dev, doctor, files, instance, logs, man, new,
+    status, token, top, up,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -104,6 +104,9 @@ pub(crate) enum Command {
     /// Files of an instance's workspace
     #[command(subcommand)]
     Files(files::Files),
+    /// The history of an instance's workspace
+    #[command(subcommand)]
+    Chronicle(chronicle::Chronicle),
     Logs(logs::Logs),
     /// An instance's configuration
     #[command(subcommand)]

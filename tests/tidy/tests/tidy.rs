@@ -177,6 +177,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ),
     ("chat", &[]),
     ("files", &["ls", "cat", "get", "put", "history", "restore", "rm"]),
+    ("chronicle", &["stats", "fsck", "gc"]),
     ("logs", &[]),
     ("config", &["get", "set"]),
     ("status", &[]),

@@ -5,6 +5,7 @@
 //! start a task or read a clock: it is data, and the parsing of data.
 
 pub mod asks;
+pub mod chronicle;
 pub mod codes;
 pub mod error;
 pub mod frames;

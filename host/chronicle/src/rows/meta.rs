@@ -17,6 +17,8 @@ pub(crate) const CLEAN: &str = "clean";
 pub(crate) const HARD_LINKS: &str = "hard_links";
 /// 1 while files that were there before the first version are in none.
 pub(crate) const UNADOPTED: &str = "unadopted";
+/// The next number of a version when the last collection ended.
+pub(crate) const COLLECTED: &str = "collected";
 /// The schema's version.
 pub(crate) const SCHEMA: &str = "schema";
 /// The last version that a cut names.

@@ -3,6 +3,7 @@
 mod asks;
 pub(crate) mod build;
 pub(crate) mod chat;
+pub(crate) mod chronicle;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod deploy;
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Instance(instance) => instance.run(context),
         Command::Chat(chat) => chat.run(context),
         Command::Files(files) => files.run(context),
+        Command::Chronicle(chronicle) => chronicle.run(context),
         Command::Logs(logs) => logs.run(context),
         Command::Config(config) => config.run(context),
         Command::Status(status) => status.run(context),

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use podium_capabilities::workspace::Workspace;
 use podium_chronicle::{Chronicle, ChronicleError, WorkPath};
@@ -88,6 +89,22 @@ impl HistoryRead {
         }))
     }
 
+    /// Works on the history with `work`; what comes of it goes to `reply`: none while nobody ever used a file.
+    pub fn maintaining<T: Send + 'static>(
+        work: impl FnOnce(&mut Chronicle) -> Result<T, ChronicleError> + Send + 'static,
+        reply: Reply<Option<T>>,
+    ) -> Self {
+        Self(Box::new(move |workspace| {
+            let done = workspace.and_then(|workspace| Ok(workspace.maintain(work)?));
+            drop(reply.send(done));
+        }))
+    }
+
+    /// Answers why it cannot be.
+    pub(super) fn refuse(self, error: Error) {
+        (self.0)(Err(error));
+    }
+
     /// Reads and answers. Blocks.
     pub(super) fn from(self, workspace: &Workspace) {
         (self.0)(Ok(workspace));
@@ -97,6 +114,49 @@ impl HistoryRead {
 impl std::fmt::Debug for HistoryRead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HistoryRead").finish_non_exhaustive()
+    }
+}
+
+/// Says when a work on the history has to end early, because a turn begins.
+#[derive(Debug, Clone, Default)]
+pub struct MakeWay(Arc<AtomicBool>);
+
+impl MakeWay {
+    /// A turn begins.
+    pub(super) fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked.
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes a work of the flag that ends it early.
+type Making = dyn FnOnce(MakeWay) -> HistoryRead + Send;
+
+/// Work on the whole history, which may take as long as that is large.
+pub struct HistoryWork(Box<Making>);
+
+impl HistoryWork {
+    /// Works with `work`, and answers to `reply`: none while nobody ever used a file.
+    pub fn new<T: Send + 'static>(
+        work: impl FnOnce(&mut Chronicle, &MakeWay) -> Result<T, ChronicleError> + Send + 'static,
+        reply: Reply<Option<T>>,
+    ) -> Self {
+        Self(Box::new(move |make_way| HistoryRead::maintaining(move |chronicle| work(chronicle, &make_way), reply)))
+    }
+
+    /// The work itself.
+    pub(super) fn with(self, make_way: MakeWay) -> HistoryRead {
+        (self.0)(make_way)
+    }
+}
+
+impl std::fmt::Debug for HistoryWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HistoryWork").finish_non_exhaustive()
     }
 }
 
@@ -144,6 +204,8 @@ pub enum Command {
     Folder(Reply<Option<PathBuf>>),
     /// Reads the workspace's history.
     History(HistoryRead),
+    /// Works on the whole of the workspace's history, beside the owner and between turns.
+    Maintain(HistoryWork),
     /// Changes a workspace file; answers the cut.
     Write(FileChange, Reply<u64>),
     /// Brings a workspace path to what it was at an iteration; answers the cut.
@@ -164,7 +226,8 @@ impl Command {
             Self::State(reply) => drop(reply.send(Err(error))),
             Self::Config(reply) | Self::SetConfig { reply, .. } => drop(reply.send(Err(error))),
             Self::Folder(reply) => drop(reply.send(Err(error))),
-            Self::History(read) => (read.0)(Err(error)),
+            Self::History(read) => read.refuse(error),
+            Self::Maintain(work) => (work.0)(MakeWay::default()).refuse(error),
             Self::Upgrade(_, reply) => drop(reply.send(Err(error))),
             Self::Stop(reply) | Self::Start(reply) => drop(reply.send(Err(error))),
             Self::Retry(_, reply) => drop(reply.send(Err(error))),

@@ -91,6 +91,7 @@ impl Owner {
         }
         self.last_words().await;
         self.warm.drop_guest();
+        self.maintenance.over().await;
         self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminating);
         let result = self.parts.store.delete(self.id).await;
         self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminated);

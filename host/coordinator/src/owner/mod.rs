@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod deadlines;
 mod hooks;
+mod maintenance;
 mod messages;
 mod open;
 mod row;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use podium_capabilities::turn::Turn;
 use podium_capabilities::workspace::Workspace;
+use podium_chronicle::Due;
 use podium_kit::trace::Span;
 use podium_runtime::{StopHandle, StopReason, TurnEnd};
 use podium_store::{InstanceStore, Outcome};
@@ -44,10 +46,11 @@ use crate::hub::Position;
 use crate::instances::Shown;
 use crate::ports::{TurnSnapshots, WaitFlag};
 use deadlines::{Deadlines, reached};
+use maintenance::Maintenance;
 use steer::TurnSteers;
 
 pub(crate) use asks::Giving;
-pub(crate) use commands::{Ack, Command, HistoryRead, Incoming, Receipt, Reply, StateView};
+pub(crate) use commands::{Ack, Command, HistoryRead, HistoryWork, Incoming, Receipt, Reply, StateView};
 pub(crate) use config::{WantedConfig, check_size as check_config_size};
 pub(crate) use messages::HOST_SENDER;
 pub(crate) use open::Opening;
@@ -171,6 +174,8 @@ pub(crate) struct Owner {
     stopping: bool,
     wait_changed: Arc<Notify>,
     deadlines: Deadlines,
+    /// Work on the workspace's history beside the turns.
+    maintenance: Maintenance,
     /// The guest that is kept between turns.
     warm: Warm,
     /// True when `on-init` has refused the instance: it never lived.
@@ -214,6 +219,7 @@ impl Owner {
                     Box::pin(self.end_turn(end)).await;
                     Box::pin(self.start_next()).await;
                     Box::pin(self.flush_logs()).await;
+                    self.collect_if_due(Due::Soon);
                 }
                 Event::Look => {}
                 Event::WaitSettled => Box::pin(self.wait_settled()).await,
@@ -236,6 +242,9 @@ impl Owner {
                         running.stop.stop(StopReason::HostStop);
                     }
                 }
+            }
+            if self.running.as_ref().is_some_and(|running| !running.wait.is_waiting()) {
+                self.maintenance.make_way();
             }
             if self.running.as_ref().is_some_and(Running::ended_its_wait) {
                 Box::pin(self.wait_ended()).await;
@@ -322,6 +331,7 @@ impl Owner {
             Command::Discard(id, reply) => answer(reply, self.discard(&id).await),
             Command::Folder(reply) => answer(reply, self.folder_if_used().await),
             Command::History(read) => self.read_history(read).await,
+            Command::Maintain(work) => self.maintain(work),
             Command::Write(change, reply) => answer(reply, self.write_file(change).await),
             Command::Restore(path, n, reply) => answer(reply, self.restore_file(path, n).await),
             Command::Delete(reply) => return Some(reply),
@@ -369,6 +379,10 @@ impl Owner {
     /// Ends the owner of an instance that has nothing to do; false when a command or a connection came in the meantime.
     async fn rest(&mut self) -> bool {
         self.flush_logs().await;
+        self.collect_if_due(Due::AtRest);
+        if self.maintenance.is_busy() {
+            return false;
+        }
         self.close_workspace().await;
         if self.active && !self.is_parked() {
             if let Err(error) = self.store.mark_resting().await {

@@ -77,6 +77,7 @@ impl Owner {
             stopping: false,
             wait_changed: Arc::new(Notify::new()),
             deadlines: Deadlines::default(),
+            maintenance: super::maintenance::Maintenance::default(),
             warm: Warm::default(),
             was_refused: false,
         };

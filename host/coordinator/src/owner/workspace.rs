@@ -43,6 +43,7 @@ impl Owner {
     /// The folder, made where it is not there yet.
     pub(super) async fn folder(&mut self) -> Result<PathBuf, Error> {
         self.mark_active().await?;
+        self.maintenance.make_way();
         blocking(&self.workspace, Workspace::open).await
     }
 
@@ -182,6 +183,7 @@ impl Owner {
 
     /// Closes the workspace of an owner that leaves.
     pub(super) async fn close_workspace(&mut self) {
+        self.maintenance.over().await;
         if let Err(error) = blocking(&self.workspace, Workspace::close).await {
             tracing::warn!(instance = %self.id, %error, "a workspace is left as after a crash");
         }

@@ -6,6 +6,7 @@
 mod admin;
 mod asks;
 mod body;
+mod chronicle;
 mod config;
 mod control;
 mod deployments;
@@ -96,6 +97,9 @@ fn instance_routes() -> Table {
         .route("/stop", post(control::stop))
         .route("/start", post(control::start))
         .route("/logs", get(logs::read))
+        .route("/chronicle", get(chronicle::stats))
+        .route("/chronicle/fsck", post(chronicle::check))
+        .route("/chronicle/gc", post(chronicle::collect))
         .route("/files", get(files::list))
         .route("/files/{*path}", file.layer(DefaultBodyLimit::disable()))
         .form("/files/{*path}/history")

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use axum::http::header;
 use axum::response::IntoResponse;
 use podium_wire::asks::{AskList, GivenAnswer, GivenDecision};
+use podium_wire::chronicle::{ChronicleChecked, ChronicleCollected, ChronicleStats};
 use podium_wire::error::ErrorBody;
 use podium_wire::frames::{ClientFrame, PROTOCOL, ServerFrame};
 use podium_wire::rest::{
@@ -266,6 +267,21 @@ fn of_instance() -> Vec<Operation> {
             .query("after", "string", AFTER)
             .query("limit", "integer", "At most so many.")
             .gives(200, "A page of it.", json::<FilePage>()),
+        Operation::new("get", "/chronicle", "chronicleStats", "How large the workspace's history is.").gives(
+            200,
+            "Its numbers; zeros while nobody ever used a file.",
+            json::<ChronicleStats>(),
+        ),
+        Operation::new("post", "/chronicle/fsck", "checkChronicle", "Reads and checks all that is stored.").gives(
+            200,
+            "What was found.",
+            json::<ChronicleChecked>(),
+        ),
+        Operation::new("post", "/chronicle/gc", "collectChronicle", "Gives back what no kept version needs.").gives(
+            200,
+            "What is gone.",
+            json::<ChronicleCollected>(),
+        ),
         Operation::new("get", "/files/{path}", "readFile", "A file's content.").gives(
             200,
             "The bytes.",

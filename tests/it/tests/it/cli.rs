@@ -34,6 +34,7 @@ async fn help_names_every_command_with_examples() {
         "instance",
         "chat",
         "files",
+        "chronicle",
         "logs",
         "config",
         "status",
@@ -102,6 +103,7 @@ async fn what_is_not_there_ends_with_3() {
         vec!["instance", "delete", NOBODY],
         vec!["chat", NOBODY, "hi"],
         vec!["files", "ls", NOBODY],
+        vec!["chronicle", "stats", NOBODY],
         vec!["logs", NOBODY],
         vec!["config", "get", NOBODY],
     ] {

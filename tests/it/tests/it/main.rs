@@ -8,6 +8,7 @@ mod authors;
 mod bad_uploads;
 mod build;
 mod chat_ws;
+mod chronicle;
 mod cli;
 mod compiling;
 mod config;

@@ -6,6 +6,7 @@
 
 mod asks;
 mod catalogue;
+mod chronicle;
 mod rest;
 mod updates;
 mod ws;
@@ -65,6 +66,7 @@ fn all() -> Vec<Sample> {
     samples.extend(ws::client());
     samples.extend(rest::samples());
     samples.extend(asks::samples());
+    samples.extend(chronicle::samples());
     samples
 }
 
