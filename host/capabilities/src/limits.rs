@@ -55,6 +55,23 @@ pub const INBOX_DEFAULT: u64 = 64;
 /// Most messages that may wait.
 pub const INBOX_CAP: u64 = 1_024;
 
+/// All files of a workspace: an agent's documents and code, with room.
+pub const WORKSPACE_BYTES_DEFAULT: u64 = 1024 * MIB;
+/// Most bytes of a workspace's files: a scan after a crash reads no more in a minute.
+pub const WORKSPACE_BYTES_CAP: u64 = 16 * 1024 * MIB;
+/// Entries of a workspace: a large repository with what it builds.
+pub const WORKSPACE_ENTRIES_DEFAULT: u64 = 200_000;
+/// Most entries of a workspace: a scan after a crash looks at each.
+pub const WORKSPACE_ENTRIES_CAP: u64 = 1_000_000;
+/// Folders within each other: as deep as a version can have them.
+pub const WORKSPACE_DEPTH_CAP: u64 = podium_chronicle::limits::DEPTH_MAX as u64;
+/// The largest file of a version unless asked otherwise.
+pub const WORKSPACE_FILE_BYTES_DEFAULT: u64 = podium_chronicle::limits::FILE_BYTES_DEFAULT;
+/// The largest file that a version can have.
+pub const WORKSPACE_FILE_BYTES_CAP: u64 = podium_chronicle::limits::FILE_BYTES_MAX;
+/// Bytes of an entry's path on average; a workspace may have as many of them as entries. They are held in memory.
+const PATH_BYTES_AVERAGE: u64 = 320;
+
 /// Host calls of one turn that may wait at once: each holds a future of the host.
 pub const CALLS_IN_FLIGHT_MAX: usize = 256;
 /// Bytes of answers of one turn that have come and that its guest has not read: until then they are host memory. Room for
@@ -98,6 +115,14 @@ pub struct Limits {
     pub open_handles: u64,
     /// Messages that may wait in the inbox.
     pub inbox: u64,
+    /// All files of the workspace together, bytes.
+    pub workspace_bytes: u64,
+    /// Files, folders and links of the workspace.
+    pub workspace_entries: u64,
+    /// Folders within each other that versions of the workspace have.
+    pub workspace_depth: u64,
+    /// The largest file that versions of the workspace have, bytes.
+    pub workspace_file_bytes: u64,
 }
 
 impl Default for Limits {
@@ -112,6 +137,10 @@ impl Default for Limits {
             state_bytes: STATE_BYTES_DEFAULT,
             open_handles: OPEN_HANDLES_DEFAULT,
             inbox: INBOX_DEFAULT,
+            workspace_bytes: WORKSPACE_BYTES_DEFAULT,
+            workspace_entries: WORKSPACE_ENTRIES_DEFAULT,
+            workspace_depth: WORKSPACE_DEPTH_CAP,
+            workspace_file_bytes: WORKSPACE_FILE_BYTES_DEFAULT,
         }
     }
 }
@@ -152,7 +181,43 @@ impl Limits {
             state_bytes: pick("state_bytes", request.state_bytes, STATE_BYTES_DEFAULT, STATE_BYTES_CAP)?,
             open_handles: pick("open_handles", request.open_handles, OPEN_HANDLES_DEFAULT, OPEN_HANDLES_CAP)?,
             inbox: pick("inbox", request.inbox, INBOX_DEFAULT, INBOX_CAP)?,
+            workspace_bytes: pick(
+                "workspace_bytes",
+                request.workspace_bytes,
+                WORKSPACE_BYTES_DEFAULT,
+                WORKSPACE_BYTES_CAP,
+            )?,
+            workspace_entries: pick(
+                "workspace_entries",
+                request.workspace_entries,
+                WORKSPACE_ENTRIES_DEFAULT,
+                WORKSPACE_ENTRIES_CAP,
+            )?,
+            workspace_depth: pick(
+                "workspace_depth",
+                request.workspace_depth,
+                WORKSPACE_DEPTH_CAP,
+                WORKSPACE_DEPTH_CAP,
+            )?,
+            workspace_file_bytes: pick(
+                "workspace_file_bytes",
+                request.workspace_file_bytes,
+                WORKSPACE_FILE_BYTES_DEFAULT,
+                WORKSPACE_FILE_BYTES_CAP,
+            )?,
         })
+    }
+
+    /// Those of the workspace and its history, which may be twice as large.
+    pub fn workspace(&self) -> podium_chronicle::Limits {
+        podium_chronicle::Limits {
+            workspace_bytes: self.workspace_bytes,
+            workspace_entries: self.workspace_entries,
+            workspace_path_bytes: self.workspace_entries.saturating_mul(PATH_BYTES_AVERAGE),
+            depth: usize::try_from(self.workspace_depth).unwrap_or(usize::MAX),
+            file_bytes: self.workspace_file_bytes,
+            store_bytes: self.workspace_bytes.saturating_mul(2),
+        }
     }
 }
 
@@ -170,6 +235,10 @@ impl From<&Limits> for LimitsInForce {
             state_bytes: limits.state_bytes,
             open_handles: limits.open_handles,
             inbox: limits.inbox,
+            workspace_bytes: limits.workspace_bytes,
+            workspace_entries: limits.workspace_entries,
+            workspace_depth: limits.workspace_depth,
+            workspace_file_bytes: limits.workspace_file_bytes,
             state_depth: wide(STATE_DEPTH_MAX),
             patch_operations: wide(PATCH_OPERATIONS_MAX),
             calls_in_flight: wide(CALLS_IN_FLIGHT_MAX),
@@ -332,7 +401,7 @@ mod tests {
         };
     }
 
-    const SETTABLE: [Settable; 9] = [
+    const SETTABLE: [Settable; 13] = [
         settable!(memory_bytes, 64 << 20, 256 << 20, |limits| limits.memory_bytes),
         settable!(cpu_ms, 10_000, 600_000, |limits| millis(limits.cpu)),
         settable!(wall_ms, 60_000, 3_600_000, |limits| millis(limits.wall)),
@@ -342,6 +411,10 @@ mod tests {
         settable!(state_bytes, 1 << 20, 16 << 20, |limits| limits.state_bytes),
         settable!(open_handles, 256, 4_096, |limits| limits.open_handles),
         settable!(inbox, 64, 1_024, |limits| limits.inbox),
+        settable!(workspace_bytes, 1 << 30, 16 << 30, |limits| limits.workspace_bytes),
+        settable!(workspace_entries, 200_000, 1_000_000, |limits| limits.workspace_entries),
+        settable!(workspace_depth, 256, 256, |limits| limits.workspace_depth),
+        settable!(workspace_file_bytes, 256 << 20, 512 << 20, |limits| limits.workspace_file_bytes),
     ];
 
     #[test]
@@ -350,6 +423,18 @@ mod tests {
         for limit in &SETTABLE {
             assert_eq!((limit.given)(&Limits::default()), limit.default, "{}", limit.name);
         }
+    }
+
+    #[test]
+    fn a_workspace_has_what_was_asked_for() {
+        let default = Limits::default().workspace();
+        let own = podium_chronicle::Limits::default();
+        assert_eq!((default.workspace_bytes, default.store_bytes), (own.workspace_bytes, own.store_bytes));
+        assert_eq!((default.workspace_entries, default.depth), (own.workspace_entries, own.depth));
+        assert_eq!(default.file_bytes, own.file_bytes);
+        let asked = LimitsRequest { workspace_bytes: Some(7), workspace_depth: Some(3), ..LimitsRequest::default() };
+        let given = Limits::resolve(&asked).expect("is given").workspace();
+        assert_eq!((given.workspace_bytes, given.store_bytes, given.depth), (7, 14, 3));
     }
 
     #[test]

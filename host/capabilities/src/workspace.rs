@@ -3,16 +3,20 @@
 //! Closed until somebody uses a file; opening brings the folder to the last cut. Must never let a guest near the folder while
 //! it is closed: after a crash, what it wrote would be taken for the cut's.
 
+mod told;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lru::LruCache;
 use podium_chronicle::limits::DESCRIPTORS_MAX;
 use podium_chronicle::{
-    Brought, BroughtBack, Chronicle, ChronicleError, ContentHash, DirtySet, Due, Named, Opened, Place, Prepared,
-    Restored, Retention, Sight, SnapshotRequest, Surroundings, Suspended, VersionKind, WorkPath,
+    Brought, BroughtBack, Chronicle, ChronicleError, ContentHash, DirtySet, Due, Limits, Named, Opened, Place,
+    Prepared, Restored, Retention, Sight, SnapshotRequest, Surroundings, Suspended, VersionKind, WorkPath, empty_root,
 };
 use podium_kit::Clock;
+
+pub use told::{FILE_CHANGES_MAX, Told};
 
 /// What all workspaces of a host have in common.
 #[derive(Debug, Clone)]
@@ -41,7 +45,14 @@ impl Workspaces {
             place,
             common: Arc::clone(&self.0),
             dirty: DirtySet::new(),
-            state: Mutex::new(State { named, prepared: None, history: History::Closed, due: Due::No }),
+            state: Mutex::new(State {
+                named,
+                prepared: None,
+                told: Told::default(),
+                limits: Limits::default(),
+                history: History::Closed,
+                due: Due::No,
+            }),
         }))
     }
 }
@@ -82,6 +93,10 @@ struct State {
     named: Named,
     /// The version that the next cut may name.
     prepared: Option<(u64, ContentHash)>,
+    /// What is to be told with it.
+    told: Told,
+    /// How large it may be.
+    limits: Limits,
     history: History,
     /// How soon its history is worth a collection.
     due: Due,
@@ -192,11 +207,12 @@ impl Workspace {
     }
 
     fn opened<'a>(&self, state: &'a mut State) -> Result<&'a mut Chronicle, ChronicleError> {
-        let chronicle = match std::mem::replace(&mut state.history, History::Closed) {
+        let mut chronicle = match std::mem::replace(&mut state.history, History::Closed) {
             History::Open(chronicle) => chronicle,
             History::Suspended(suspended) => Box::new(suspended.resume()?),
-            History::Closed => Box::new(self.begin(state.named)?),
+            History::Closed => Box::new(self.begin(state.named, state.limits)?),
         };
+        chronicle.set_limits(state.limits);
         self.0.common.used(&self.0);
         state.history = History::Open(chronicle);
         match &mut state.history {
@@ -215,12 +231,12 @@ impl Workspace {
         }
     }
 
-    fn begin(&self, named: Named) -> Result<Chronicle, ChronicleError> {
+    fn begin(&self, named: Named, limits: Limits) -> Result<Chronicle, ChronicleError> {
         let common = &self.0.common;
         let surroundings = Surroundings {
             clock: common.clock.clone(),
             boot_id: common.boot_id.clone(),
-            limits: podium_chronicle::Limits::default(),
+            limits,
             retention: Retention::default(),
         };
         let (chronicle, opened) = Chronicle::open(self.0.place.clone(), named, surroundings, self.0.dirty.clone())?;
@@ -264,14 +280,40 @@ impl Workspace {
         let named = state.named;
         let Some(chronicle) = self.changed(state)? else { return Ok(None) };
         let prepared = chronicle.prepare(SnapshotRequest { kind, cut: Some(cut), turn, scan: false })?;
-        for skipped in &prepared.skipped {
-            tracing::warn!(place = %self.0.place.metadata().display(), cut, ?skipped, "left out of a workspace's version");
+        let left_out = told::left_out(&prepared.left_out, prepared.refused_patterns.as_deref());
+        for line in &left_out {
+            tracing::warn!(place = %self.0.place.metadata().display(), cut, line);
         }
-        if prepared.version == named.version {
+        let is_another = prepared.version != named.version;
+        let changes = if is_another && kind != VersionKind::Step {
+            match chronicle.diff(named.root.unwrap_or_else(empty_root), prepared.root) {
+                Ok(differences) => told::changes(&differences),
+                Err(error) => {
+                    // The version stands all the same.
+                    tracing::warn!(place = %self.0.place.metadata().display(), cut, %error, "what changed cannot be told");
+                    Vec::new()
+                }
+            }
+        } else {
+            Vec::new()
+        };
+        state.told.changes = changes;
+        state.told.left_out.extend(left_out);
+        if !is_another {
             return Ok(None);
         }
         state.prepared = Some((prepared.version, prepared.root));
         Ok(Some(prepared))
+    }
+
+    /// What is to be told of what was prepared last, once.
+    pub fn take_told(&self) -> Told {
+        std::mem::take(&mut self.state().told)
+    }
+
+    /// Sets how large it may be, from the next version on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.state().limits = limits;
     }
 
     /// A cut names the version that was prepared last.
@@ -307,6 +349,7 @@ impl Workspace {
     pub fn roll_back(&self) -> Result<Option<BroughtBack>, ChronicleError> {
         let state = &mut *self.state();
         state.prepared = None;
+        state.told = Told::default();
         let Some(chronicle) = self.changed(state)? else { return Ok(None) };
         match chronicle.roll_back() {
             Ok(back) => Ok(Some(back)),

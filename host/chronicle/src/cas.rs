@@ -61,6 +61,11 @@ impl std::fmt::Debug for Cas {
 }
 
 impl Cas {
+    /// Sets what all segments may grow to.
+    pub(crate) fn set_limit(&mut self, store_bytes_max: u64) {
+        self.store_bytes_max = store_bytes_max;
+    }
+
     pub(crate) fn new(packs: Packs, recorded_bytes: u64, store_bytes_max: u64) -> Self {
         Self {
             packs,

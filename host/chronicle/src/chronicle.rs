@@ -17,6 +17,7 @@ use crate::error::ChronicleError;
 use crate::failpoint;
 use crate::gc::Retention;
 use crate::hash::ContentHash;
+use crate::ignored::Known;
 use crate::limits::Limits;
 use crate::pack::{Packs, id_of};
 use crate::rows;
@@ -135,6 +136,8 @@ pub struct Chronicle {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) retention: Retention,
+    /// The patterns that were looked up last.
+    pub(crate) patterns: Known,
     /// The last version that a cut names.
     pub(crate) head: Tip,
     /// The last version: what `work/` was when it was looked at last.
@@ -187,6 +190,7 @@ impl Chronicle {
             clock,
             limits,
             retention,
+            patterns: Known::default(),
             head,
             tip: head,
             prepared: false,
@@ -253,6 +257,12 @@ impl Chronicle {
     /// The dirty set that recorders tell.
     pub fn dirty(&self) -> &DirtySet {
         &self.dirty
+    }
+
+    /// Sets how large it may be from the next snapshot on. What there is stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.cas.set_limit(limits.store_bytes);
     }
 
     /// Where its files are.

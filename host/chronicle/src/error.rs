@@ -96,6 +96,8 @@ pub enum Limited {
     FolderEntries,
     /// Bytes of the stored history.
     StoreBytes,
+    /// Milliseconds that the patterns of `.chronicleignore` take.
+    IgnoreTime,
 }
 
 impl std::fmt::Display for Limited {
@@ -106,6 +108,7 @@ impl std::fmt::Display for Limited {
             Self::WorkspacePathBytes => "bytes of paths in a workspace",
             Self::FolderEntries => "entries in one folder",
             Self::StoreBytes => "bytes of stored history",
+            Self::IgnoreTime => "ms for the patterns of .chronicleignore",
         })
     }
 }

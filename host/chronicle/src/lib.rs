@@ -17,6 +17,7 @@ mod fsck;
 mod gc;
 mod hash;
 mod history;
+mod ignored;
 pub mod limits;
 mod node;
 mod pack;

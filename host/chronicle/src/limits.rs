@@ -2,8 +2,15 @@
 //!
 //! Must never be raised by what a guest or a stored row says.
 
-/// A larger file is `skipped`: it would take a turn's whole time to hash, and is data of another kind than an agent's work.
-pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// The largest file that a version may have, if its owner wants that: the list of its chunks is one object, however small they are.
+pub const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+// Of each chunk its length and its name.
+const _: () = assert!(FILE_BYTES_MAX / CHUNK_MIN as u64 * (8 + 32) < OBJECT_BYTES_MAX as u64);
+
+/// A larger file is `skipped` unless asked otherwise: it would take a turn's whole time to hash, and is data of another kind than an
+/// agent's work.
+pub const FILE_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 
 /// Folders within each other. Deeper ones are `skipped`; a tree's walk back up is as deep as this.
 pub const DEPTH_MAX: usize = 256;
@@ -84,6 +91,22 @@ pub const TEXT_DIFF_BYTES_MAX: usize = 1024 * 1024;
 /// Time that one text difference may take before it is made coarser.
 pub const TEXT_DIFF_MS: u64 = 500;
 
+/// Bytes of `.chronicleignore`: more than any project has, and read for each version.
+pub const IGNORE_BYTES_MAX: usize = 16 * 1024;
+
+/// Lines of it: each is a part of what is matched with every name.
+pub const IGNORE_LINES_MAX: usize = 512;
+
+/// Bytes of one of its lines: patterns are of names, and what compiles to more is an attack.
+pub const IGNORE_LINE_BYTES_MAX: usize = 512;
+
+/// Time that its patterns may take in one look at the workspace, however they are made: a turn's end waits for it.
+pub const IGNORE_MS: u64 = 5_000;
+
+/// The same on the way back to a version, where nobody can be told to write other patterns: many times what they took when they
+/// came into it.
+pub const IGNORE_BACK_MS: u64 = 60_000;
+
 /// Rounds of removing what stands in the way, each of which another process may undo.
 pub const PLACE_TRIES: u32 = 16;
 
@@ -96,6 +119,10 @@ pub struct Limits {
     pub workspace_entries: u64,
     /// Bytes of all their paths: lists of them are held in memory, and a path may have four thousand.
     pub workspace_path_bytes: u64,
+    /// Folders within each other that a version has; at most [`DEPTH_MAX`].
+    pub depth: usize,
+    /// The largest file that a version has, bytes; at most [`FILE_BYTES_MAX`].
+    pub file_bytes: u64,
     /// Bytes of the history: its segments and the rows of its database.
     pub store_bytes: u64,
 }
@@ -107,6 +134,8 @@ impl Default for Limits {
             workspace_bytes: 1 << 30,
             workspace_entries: 200_000,
             workspace_path_bytes: 64 << 20,
+            depth: DEPTH_MAX,
+            file_bytes: FILE_BYTES_DEFAULT,
             store_bytes: 2 << 30,
         }
     }

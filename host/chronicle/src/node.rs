@@ -124,9 +124,9 @@ pub enum SkipReason {
     Socket,
     /// A block or character device.
     Device,
-    /// A file of more than [`crate::limits::FILE_BYTES_MAX`] bytes.
+    /// A file of more bytes than [`crate::Limits::file_bytes`].
     TooBig,
-    /// It lies in more than [`crate::limits::DEPTH_MAX`] folders.
+    /// It lies in more folders than [`crate::Limits::depth`].
     TooDeep,
     /// Its path has more than [`crate::limits::PATH_BYTES_MAX`] bytes.
     PathTooLong,
@@ -136,12 +136,14 @@ pub enum SkipReason {
     Unreadable,
     /// It is named as the tree of the history is, [`crate::VIEW_NAME`] at the workspace's root.
     Reserved,
+    /// The owner's `.chronicleignore` names it.
+    Ignored,
     /// A kind that this host does not know.
     Unknown,
 }
 
 impl SkipReason {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Fifo,
         Self::Socket,
         Self::Device,
@@ -151,6 +153,7 @@ impl SkipReason {
         Self::OtherFileSystem,
         Self::Unreadable,
         Self::Reserved,
+        Self::Ignored,
         Self::Unknown,
     ];
 
@@ -166,6 +169,7 @@ impl SkipReason {
             Self::OtherFileSystem => "other_file_system",
             Self::Unreadable => "unreadable",
             Self::Reserved => "reserved",
+            Self::Ignored => "ignored",
             Self::Unknown => "unknown",
         }
     }
@@ -189,6 +193,8 @@ pub struct Skipped {
     pub disk: u64,
     /// When it was last written.
     pub mtime: FileTime,
+    /// Entries that it is: 1, and of a folder that is left out with everything in it those, too.
+    pub entries: u64,
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ impl Chronicle {
         let skipped = rows::skipped::now(self.database.connection())?;
         let skipped: BTreeSet<WorkPath> = skipped.into_iter().map(|skipped| skipped.path).collect();
         let trees = Trees::new(&self.database);
+        let patterns = self.patterns_of(&trees, self.head.root)?;
         let mut rights = Rights::to_change();
         let mut buffer = NamesBuffer::new();
         let mut folders = vec![(WorkPath::root(), root)];
@@ -58,7 +59,10 @@ impl Chronicle {
                     if same {
                         return Ok(true);
                     }
+                    let is_folder =
+                        beneath::meta_in(folder.as_fd(), name).is_ok_and(|meta| meta.kind == Ok(Kind::Folder));
                     match path.join(name) {
+                        Ok(path) if patterns.leave_out(&path, is_folder) => {}
                         Ok(path) if path.holds_any(&skipped) => {
                             spared.insert(path);
                         }

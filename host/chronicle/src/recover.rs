@@ -6,13 +6,13 @@ use podium_sqlite::Synchronous;
 
 use crate::chronicle::Chronicle;
 use crate::dirty::Generation;
-use crate::error::ChronicleError;
+use crate::error::{ChronicleError, Limited};
 use crate::limits::{DIFFERENCES_MAX, Limits};
 use crate::node::Kind;
 use crate::path::WorkPath;
 use crate::restore::Brought;
 use crate::rows;
-use crate::snapshot::{Found, SnapshotRequest};
+use crate::snapshot::{Found, SnapshotRequest, Towards};
 use crate::tree::{Totals, empty_root};
 use crate::trees::{Difference, OnDamage, Trees};
 use crate::version::VersionKind;
@@ -63,8 +63,8 @@ impl Chronicle {
     pub(crate) fn bring_back(&mut self, generation: &Generation) -> Result<BroughtBack, ChronicleError> {
         let mut back = BroughtBack::default();
         let limits = self.limits_beside_the_head()?;
-        let found = match self.look(generation, limits) {
-            Err(ChronicleError::OverLimit { what, limit }) => {
+        let found = match self.look(generation, limits, Towards::Head) {
+            Err(ChronicleError::OverLimit { what, limit }) if what != Limited::IgnoreTime => {
                 tracing::warn!(%what, limit, "a workspace is too large to be kept before it is brought back");
                 back.too_large_to_keep = true;
                 self.look_after_pruning(&mut back)?
@@ -150,7 +150,7 @@ impl Chronicle {
         for root in [self.head.root, empty_root()] {
             self.forget_pending();
             back.brought.replaced_skipped += self.prune(root)?;
-            match self.look(&Generation { scan: true, ..Generation::default() }, limits) {
+            match self.look(&Generation { scan: true, ..Generation::default() }, limits, Towards::Head) {
                 Err(error @ ChronicleError::OverLimit { .. }) => last = Some(error),
                 found => return found,
             }

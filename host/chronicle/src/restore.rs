@@ -91,18 +91,22 @@ impl Chronicle {
             scan: false,
         })?;
         let mut unknown = Vec::new();
-        let differences = {
-            let trees = Trees::new(&self.database);
-            match paths {
-                None => trees.diff_despite(
-                    &WorkPath::root(),
-                    (self.tip.root, target),
-                    DIFFERENCES_MAX,
-                    OnDamage::NewIsUnknown(&mut unknown),
-                )?,
-                Some(paths) => differences_at(&trees, self.tip.root, target, paths)?,
-            }
+        let trees = Trees::new(&self.database);
+        let mut differences = match paths {
+            None => trees.diff_despite(
+                &WorkPath::root(),
+                (self.tip.root, target),
+                DIFFERENCES_MAX,
+                OnDamage::NewIsUnknown(&mut unknown),
+            )?,
+            Some(paths) => differences_at(&trees, self.tip.root, target, paths)?,
         };
+        // That version has not what its owner did not want then, which is no reason to take it away.
+        let patterns = self.patterns_of(&trees, target)?;
+        let is_folder = |entry: &Entry| entry.kind == Kind::Folder;
+        differences.retain(|Difference { path, old, new }| {
+            new.is_some() || !patterns.leave_out(path, old.as_ref().is_some_and(is_folder))
+        });
         let touched: Vec<WorkPath> = differences.iter().map(|difference| difference.path.clone()).collect();
         let mut brought = self.bring("restore", self.tip.root, target, &differences)?;
         self.leave_unknown(unknown, &mut brought);

@@ -27,7 +27,7 @@ CREATE TABLE change(n INTEGER PRIMARY KEY, version INT NOT NULL, path BLOB NOT N
     UNIQUE(path, idx)) STRICT;
 CREATE TABLE stat(dir BLOB NOT NULL, part INT NOT NULL, data BLOB NOT NULL, PRIMARY KEY(dir, part)) STRICT;
 CREATE TABLE skipped(path BLOB NOT NULL, since INT NOT NULL, until INT, reason TEXT NOT NULL, size INT NOT NULL,
-    disk INT NOT NULL, mtime_s INT NOT NULL, mtime_ns INT NOT NULL, PRIMARY KEY(path, since)) STRICT, WITHOUT ROWID;
+    disk INT NOT NULL, mtime_s INT NOT NULL, mtime_ns INT NOT NULL, entries INT NOT NULL, PRIMARY KEY(path, since)) STRICT, WITHOUT ROWID;
 CREATE INDEX skipped_now ON skipped(path) WHERE until IS NULL;
 CREATE TABLE op(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, from_root BLOB NOT NULL, to_root BLOB NOT NULL,
     state TEXT NOT NULL, at INT NOT NULL, ended INT) STRICT;

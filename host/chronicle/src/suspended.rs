@@ -10,6 +10,7 @@ use crate::chronicle::{Chronicle, Place, Tip, open_cas, open_database};
 use crate::dirty::DirtySet;
 use crate::error::ChronicleError;
 use crate::gc::Retention;
+use crate::ignored::Known;
 use crate::limits::Limits;
 use crate::trash::Trash;
 
@@ -56,6 +57,7 @@ impl Suspended {
             clock,
             limits,
             retention,
+            patterns: Known::default(),
             head,
             tip: head,
             prepared: false,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::error::{ChronicleError, Limited};
 use crate::hash::ContentHash;
 use crate::limits::{FOLDER_ENTRIES_MAX, NAME_BYTES_MAX, TREE_BYTES_MAX};
-use crate::node::{FileTime, Kind};
+use crate::node::{FileTime, Kind, Skipped};
 use crate::path::{WorkPath, check_name};
 
 /// One name of a folder in a version.
@@ -102,6 +102,18 @@ impl Totals {
         self.bytes = self.bytes.saturating_add(bytes);
         self.entries = self.entries.saturating_add(1);
         self.path_bytes = self.path_bytes.saturating_add(slashed(path.as_bytes().len()));
+    }
+
+    /// With what is left out.
+    pub(crate) fn add_left_out(&mut self, skipped: &Skipped) {
+        self.add(&skipped.path, skipped.disk);
+        self.entries = self.entries.saturating_add(skipped.entries.saturating_sub(1));
+    }
+
+    /// Without what is left out and was added.
+    pub(crate) fn take_left_out_back(&mut self, skipped: &Skipped) {
+        self.take_back(&skipped.path, skipped.disk);
+        self.entries = self.entries.saturating_sub(skipped.entries.saturating_sub(1));
     }
 
     /// Without an entry that was added.

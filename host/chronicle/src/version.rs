@@ -205,6 +205,10 @@ pub struct Prepared {
     pub changes: Vec<Iteration>,
     /// What was left out among the paths that were looked at.
     pub skipped: Vec<Skipped>,
+    /// Of that, what was not left out before as it is: of what the owner does not want, only what is new.
+    pub left_out: Vec<Skipped>,
+    /// Why the patterns of `.chronicleignore` do not hold, where there are too many.
+    pub refused_patterns: Option<String>,
     /// Files that changed each time they were read. They are looked at again by the next snapshot.
     pub unstable: Vec<WorkPath>,
     /// Bytes added to the store.

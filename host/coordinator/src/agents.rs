@@ -54,11 +54,17 @@ impl Agents {
 
     /// Loads a deployment by its id.
     pub async fn load(&self, id: &DeploymentId) -> Result<Arc<LoadedAgent>, Error> {
-        let registry = Arc::clone(&self.registry);
-        let wanted = id.clone();
-        let deployment =
-            podium_kit::spawn::blocking(move || registry.get(&wanted)).await.map_err(|_| Error::Stopping)??;
-        self.prepare(deployment).await
+        self.prepare(self.deployment(id).await?).await
+    }
+
+    /// A deployment's limits, without its code.
+    pub async fn limits(&self, id: &DeploymentId) -> Result<Limits, Error> {
+        resolve_limits(&self.deployment(id).await?)
+    }
+
+    async fn deployment(&self, id: &DeploymentId) -> Result<Deployment, Error> {
+        let (registry, id) = (Arc::clone(&self.registry), id.clone());
+        Ok(podium_kit::spawn::blocking(move || registry.get(&id)).await.map_err(|_| Error::Stopping)??)
     }
 
     /// Makes a known deployment ready.

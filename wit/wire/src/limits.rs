@@ -40,6 +40,18 @@ pub struct LimitsRequest {
     /// Messages that may wait in the inbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inbox: Option<u64>,
+    /// All files of the workspace together, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace_bytes: Option<u64>,
+    /// Files, folders and links of the workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace_entries: Option<u64>,
+    /// Folders within each other that versions of the workspace have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace_depth: Option<u64>,
+    /// The largest file that versions of the workspace have, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace_file_bytes: Option<u64>,
 }
 
 /// The limits in force for a deployment: what it asked for or the default, and those that are the same for all.
@@ -63,6 +75,14 @@ pub struct LimitsInForce {
     pub open_handles: u64,
     /// Messages that may wait in the inbox.
     pub inbox: u64,
+    /// All files of the workspace together, bytes.
+    pub workspace_bytes: u64,
+    /// Files, folders and links of the workspace.
+    pub workspace_entries: u64,
+    /// Folders within each other that versions of the workspace have.
+    pub workspace_depth: u64,
+    /// The largest file that versions of the workspace have, bytes.
+    pub workspace_file_bytes: u64,
     /// Objects and arrays within each other in the state.
     pub state_depth: u64,
     /// Operations of one patch.

@@ -93,7 +93,7 @@ catalogue! {
     PermissionRequested "tool.permission_requested" Durable [] "request_id, again, kind, title, details" "The agent asks for permission and waits for the decision.";
     ApprovalResolved "tool.approval_resolved" Durable [] "request_id, outcome, decision?, by?, channel?" "A request for permission is no longer open.";
     CodeBlock "code.block" Durable ["code_block"] "item, language?, text" "A block of code.";
-    FileChange "file.change" Durable ["file_change"] "path, kind, previous_path?, diff?" "A workspace file changed.";
+    FileChange "file.change" Durable ["file_change"] "path, kind, previous_path?, diff?, size?, more?" "A workspace file changed: as the agent says, or, without `n`, as the cut has it.";
     TerminalStream "terminal.stream" Ephemeral ["terminal_output"] "terminal_id, text" "The next piece of a terminal's output.";
     TerminalComplete "terminal.complete" Durable [] "terminal_id, output, exit_code" "A terminal's whole output.";
     PlanCreated "plan.created" Durable [] "plan" "A new plan.";
@@ -408,6 +408,12 @@ pub struct FileChange {
     /// A unified diff.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff: Option<String>,
+    /// Bytes that it has now, where the cut says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// On the last one of a cut: how many further files changed that are not told of one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<u64>,
 }
 
 /// Content of `terminal.stream`.

@@ -14,13 +14,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Skipped> {
         size: row.get(2)?,
         disk: row.get(3)?,
         mtime: FileTime { seconds: row.get(4)?, nanoseconds: row.get(5)? },
+        entries: row.get(6)?,
     })
 }
 
 /// What `version` left out, by path.
 pub(crate) fn at(connection: &Connection, version: u64) -> Result<Vec<Skipped>, ChronicleError> {
     let mut select = connection.prepare_cached(
-        "SELECT path, reason, size, disk, mtime_s, mtime_ns FROM skipped
+        "SELECT path, reason, size, disk, mtime_s, mtime_ns, entries FROM skipped
          WHERE since <= ?1 AND (until IS NULL OR until > ?1) ORDER BY path",
     )?;
     Ok(select.query_map([version], read)?.collect::<Result<_, _>>()?)
@@ -29,7 +30,7 @@ pub(crate) fn at(connection: &Connection, version: u64) -> Result<Vec<Skipped>, 
 /// What is left out now.
 pub(crate) fn now(connection: &Connection) -> Result<Vec<Skipped>, ChronicleError> {
     let mut select = connection.prepare_cached(
-        "SELECT path, reason, size, disk, mtime_s, mtime_ns FROM skipped WHERE until IS NULL ORDER BY path",
+        "SELECT path, reason, size, disk, mtime_s, mtime_ns, entries FROM skipped WHERE until IS NULL ORDER BY path",
     )?;
     Ok(select.query_map([], read)?.collect::<Result<_, _>>()?)
 }
@@ -37,8 +38,8 @@ pub(crate) fn now(connection: &Connection) -> Result<Vec<Skipped>, ChronicleErro
 pub(crate) fn write(connection: &Connection, skipped: &Skipped, since: u64) -> Result<(), ChronicleError> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO skipped(path, since, until, reason, size, disk, mtime_s, mtime_ns)
-             VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT OR REPLACE INTO skipped(path, since, until, reason, size, disk, mtime_s, mtime_ns, entries)
+             VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             skipped.path,
@@ -47,7 +48,8 @@ pub(crate) fn write(connection: &Connection, skipped: &Skipped, since: u64) -> R
             skipped.size,
             skipped.disk,
             skipped.mtime.seconds,
-            skipped.mtime.nanoseconds
+            skipped.mtime.nanoseconds,
+            skipped.entries
         ])?;
     Ok(())
 }

@@ -51,6 +51,7 @@ pub(super) fn store_file(
     (path, name): (&WorkPath, &[u8]),
     meta: &Meta,
     held: bool,
+    bytes_max: u64,
 ) -> Result<Content, ChronicleError> {
     let file = match beneath::file_in(folder, name) {
         Ok(file) => file,
@@ -72,7 +73,7 @@ pub(super) fn store_file(
             Ok(_) => return Ok(Content::Gone),
             Err(reason) => return Ok(Content::Skipped(reason, before)),
         }
-        if before.size > FILE_BYTES_MAX {
+        if before.size > bytes_max {
             return Ok(Content::Skipped(SkipReason::TooBig, before));
         }
         if held {

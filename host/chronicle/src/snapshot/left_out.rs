@@ -2,13 +2,13 @@
 //!
 //! Must never end a row of an entry that nobody looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::Connection;
 
 use crate::dirty::Scope;
 use crate::error::ChronicleError;
-use crate::node::Skipped;
+use crate::node::{SkipReason, Skipped};
 use crate::path::WorkPath;
 use crate::rows;
 use crate::tree::Totals;
@@ -36,8 +36,12 @@ pub(crate) struct LeftOut {
     ended: Vec<WorkPath>,
     /// What is left out now, and was not before, or not so.
     begun: Vec<Skipped>,
-    /// All that is left out now.
+    /// All that is left out now, but for what its owner wants so.
     pub(crate) totals: Totals,
+    /// What its owner wants so.
+    pub(crate) ignored: Totals,
+    /// What is to be told: what its owner wants so only when that is new.
+    pub(crate) news: Vec<Skipped>,
 }
 
 impl LeftOut {
@@ -49,18 +53,28 @@ impl LeftOut {
     ) -> Result<Self, ChronicleError> {
         let mut left_out = Self::default();
         let mut begun: BTreeMap<&WorkPath, &Skipped> = found.iter().collect();
+        let mut known = BTreeSet::new();
         for old in rows::skipped::now(connection)? {
             match found.get(&old.path) {
                 Some(new) if *new == old => drop(begun.remove(&old.path)),
                 // Written anew, which ends the row of before.
+                Some(new) if new.reason == SkipReason::Ignored && old.reason == SkipReason::Ignored => {
+                    known.insert(old.path);
+                }
                 Some(_) => {}
                 None if looked_at.has(&old.path) => left_out.ended.push(old.path),
-                None => left_out.totals.add(&old.path, old.disk),
+                None => left_out.count(&old),
             }
         }
-        found.values().for_each(|new| left_out.totals.add(&new.path, new.disk));
+        found.values().for_each(|new| left_out.count(new));
+        left_out.news = begun.values().filter(|new| !known.contains(&new.path)).copied().cloned().collect();
         left_out.begun = begun.into_values().cloned().collect();
         Ok(left_out)
+    }
+
+    fn count(&mut self, skipped: &Skipped) {
+        let totals = if skipped.reason == SkipReason::Ignored { &mut self.ignored } else { &mut self.totals };
+        totals.add_left_out(skipped);
     }
 
     /// True when there is nothing to write.

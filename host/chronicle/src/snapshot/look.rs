@@ -14,7 +14,8 @@ use crate::cas::Cas;
 use crate::dirty::{DirtySet, Generation};
 use crate::error::{ChronicleError, Limited};
 use crate::followed::Inode;
-use crate::limits::{FILE_BYTES_MAX, FOLLOWED_INODES_MAX, Limits};
+use crate::ignored::Ignoring;
+use crate::limits::{FOLLOWED_INODES_MAX, Limits};
 use crate::node::{FileTime, Kind, Meta, SkipReason, Skipped};
 use crate::path::{PathError, WorkPath};
 use crate::rights::Rights;
@@ -38,6 +39,8 @@ pub(super) struct Look<'a> {
     pub(super) cas: &'a mut Cas,
     pub(super) dirty: &'a DirtySet,
     pub(super) limits: Limits,
+    /// What the owner does not want.
+    pub(super) ignoring: &'a Ignoring<'a>,
     /// A file whose times are not before this may change again without a trace; none where the system leaves no such gap.
     pub(super) settled_before_ns: Option<i64>,
     /// What it looks for: of some files the system's word is not enough, and some may be written right now.
@@ -82,6 +85,7 @@ impl<'a> Look<'a> {
         cas: &'a mut Cas,
         dirty: &'a DirtySet,
         limits: Limits,
+        ignoring: &'a Ignoring<'a>,
         generation: &'a Generation,
     ) -> Self {
         Self {
@@ -90,6 +94,7 @@ impl<'a> Look<'a> {
             cas,
             dirty,
             limits,
+            ignoring,
             generation,
             settled_before_ns: None,
             scanning: generation.scan,
@@ -125,14 +130,61 @@ impl<'a> Look<'a> {
     /// Leaves something out. Several entries of one folder may be told as that folder, and are one then.
     fn skip(&mut self, path: &WorkPath, reason: SkipReason, meta: Option<&Meta>) -> Result<(), ChronicleError> {
         let (size, disk, mtime) = meta.map_or((0, 0, FileTime::default()), |meta| (meta.size, meta.disk, meta.mtime));
-        let skipped = Skipped { path: path.clone(), reason, size, disk, mtime };
-        match self.skipped.insert(path.clone(), skipped) {
-            None => self.count(path, disk),
-            Some(before) => {
-                self.seen.take_back(path, before.disk);
-                self.count(path, disk)
+        self.leave_out(Skipped { path: path.clone(), reason, size, disk, mtime, entries: 1 })
+    }
+
+    fn leave_out(&mut self, skipped: Skipped) -> Result<(), ChronicleError> {
+        if skipped.reason == SkipReason::Ignored && self.ignoring.is_lenient {
+            self.skipped.insert(skipped.path.clone(), skipped);
+            return Ok(());
+        }
+        self.seen.add_left_out(&skipped);
+        if let Some(before) = self.skipped.insert(skipped.path.clone(), skipped) {
+            self.seen.take_left_out_back(&before);
+        }
+        check_totals(self.seen, &self.limits)
+    }
+
+    /// Leaves out what the owner does not want: a folder with everything in it, which is counted and not read.
+    fn ignore(&mut self, path: &WorkPath, meta: &Meta) -> Result<(), ChronicleError> {
+        let mut skipped = Skipped {
+            path: path.clone(),
+            reason: SkipReason::Ignored,
+            size: meta.size,
+            disk: meta.disk,
+            mtime: meta.mtime,
+            entries: 1,
+        };
+        if meta.kind == Ok(Kind::Folder) {
+            // A folder's own size and time say nothing, and change with what is in it.
+            skipped = Skipped { size: 0, disk: 0, mtime: FileTime::default(), ..skipped };
+            self.measure(&mut skipped)?;
+        }
+        self.leave_out(skipped)
+    }
+
+    /// Counts everything beneath a folder that is left out; what cannot be looked into counts for nothing.
+    fn measure(&mut self, skipped: &mut Skipped) -> Result<(), ChronicleError> {
+        let mut folders = vec![skipped.path.clone()];
+        while let Some(path) = folders.pop() {
+            let Ok(folder) = self.work.folder(&path) else { continue };
+            let counted = beneath::each_name(std::os::fd::AsFd::as_fd(&folder), &mut self.buffer, |name| {
+                let Ok(meta) = beneath::meta_in(std::os::fd::AsFd::as_fd(&folder), name) else { return Ok(true) };
+                skipped.entries = skipped.entries.saturating_add(1);
+                skipped.disk = skipped.disk.saturating_add(if meta.kind == Ok(Kind::Folder) { 0 } else { meta.disk });
+                if meta.kind == Ok(Kind::Folder) {
+                    folders.extend(path.join(name).ok());
+                }
+                let within = skipped.entries <= self.limits.workspace_entries;
+                if within { Ok::<_, Errno>(true) } else { Ok(false) }
+            });
+            counted.map_err(|error| ChronicleError::work(&path, error))?;
+            if skipped.entries > self.limits.workspace_entries {
+                // It is more than there may be in all, and how much more says nothing.
+                break;
             }
         }
+        Ok(())
     }
 
     /// Counts what a walk meets, so that one over a workspace that is too large ends. Never more than what is found counts in the end.
@@ -162,6 +214,15 @@ impl<'a> Look<'a> {
             self.skip(path, SkipReason::Reserved, Some(meta))?;
             return Ok(Seen::Nothing);
         }
+        if self.ignoring.names(path, meta.kind == Ok(Kind::Folder))? {
+            self.ignore(path, meta)?;
+            return Ok(Seen::Nothing);
+        }
+        if path.depth() > self.limits.depth {
+            let above = path.split().map_or_else(WorkPath::root, |(above, _)| above);
+            self.skip(&above, SkipReason::TooDeep, Some(meta))?;
+            return Ok(Seen::Nothing);
+        }
         let kind = match meta.kind {
             Ok(Kind::Folder) => return Ok(Seen::Folder(*meta)),
             Ok(kind) => kind,
@@ -170,7 +231,7 @@ impl<'a> Look<'a> {
                 return Ok(Seen::Nothing);
             }
         };
-        if kind == Kind::File && meta.size > FILE_BYTES_MAX {
+        if kind == Kind::File && meta.size > self.limits.file_bytes {
             self.skip(path, SkipReason::TooBig, Some(meta))?;
             return Ok(Seen::Nothing);
         }
@@ -197,7 +258,7 @@ impl<'a> Look<'a> {
             Kind::Link => store_link(self.cas, self.database, folder, path, name, meta)?,
             _ => {
                 let held = self.scanning || self.generation.held.contains(&(meta.dev, meta.ino));
-                store_file(self.cas, self.database, folder, (path, name), meta, held)?
+                store_file(self.cas, self.database, folder, (path, name), meta, held, self.limits.file_bytes)?
             }
         };
         match content {
@@ -307,7 +368,7 @@ impl<'a> Look<'a> {
             };
             // Before it is read: what is too much is not.
             let bytes = if meta.kind == Ok(Kind::File) { meta.size } else { 0 };
-            let counts = meta.kind.is_ok() && bytes <= FILE_BYTES_MAX;
+            let counts = meta.kind.is_ok() && bytes <= self.limits.file_bytes;
             if counts {
                 self.count(&path, bytes)?;
             }

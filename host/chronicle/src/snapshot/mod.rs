@@ -11,6 +11,7 @@ mod room;
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use podium_sqlite::{Database, Synchronous};
 
@@ -23,7 +24,8 @@ use crate::dirty::Generation;
 use crate::error::{ChronicleError, Limited};
 use crate::failpoint;
 use crate::hash::ContentHash;
-use crate::limits::{DIFFERENCES_MAX, Limits};
+use crate::ignored::Ignoring;
+use crate::limits::{DIFFERENCES_MAX, IGNORE_BACK_MS, IGNORE_MS, Limits};
 use crate::node::{Kind, Skipped};
 use crate::path::WorkPath;
 use crate::rows;
@@ -47,6 +49,15 @@ pub struct SnapshotRequest {
     pub scan: bool,
 }
 
+/// What a look at the workspace is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Towards {
+    /// A version is made of it.
+    Version,
+    /// It is brought back to the last cut.
+    Head,
+}
+
 /// What a look at the workspace found, to be written.
 pub(crate) struct Found {
     pub(crate) root: ContentHash,
@@ -55,6 +66,7 @@ pub(crate) struct Found {
     stats: HashMap<WorkPath, StatUpdate>,
     skipped: Vec<Skipped>,
     left_out: LeftOut,
+    refused_patterns: Option<String>,
     unstable: Vec<WorkPath>,
     hard_links: Option<bool>,
     scanned: bool,
@@ -118,7 +130,7 @@ impl Chronicle {
 
     fn prepare_from(&mut self, request: &SnapshotRequest, generation: &Generation) -> Result<Prepared, ChronicleError> {
         let limits = self.limits_of(request)?;
-        let found = self.look(generation, limits)?;
+        let found = self.look(generation, limits, Towards::Version)?;
         if found.root == self.tip.root {
             return self.note_unchanged(found);
         }
@@ -130,25 +142,45 @@ impl Chronicle {
     }
 
     /// Looks at what a generation names, or at everything. What is larger than `limits` is an error.
-    pub(crate) fn look(&mut self, generation: &Generation, limits: Limits) -> Result<Found, ChronicleError> {
+    pub(crate) fn look(
+        &mut self,
+        generation: &Generation,
+        limits: Limits,
+        towards: Towards,
+    ) -> Result<Found, ChronicleError> {
         // One view of the database for all questions: without it each one locks and unlocks the file.
         self.database.connection().execute_batch("BEGIN")?;
-        let found = self.look_within(generation, limits);
+        let found = self.look_within(generation, limits, towards);
         let ended = self.database.connection().execute_batch("COMMIT");
         let found = found?;
         ended?;
         Ok(found)
     }
 
-    fn look_within(&mut self, generation: &Generation, limits: Limits) -> Result<Found, ChronicleError> {
+    fn look_within(
+        &mut self,
+        generation: &Generation,
+        limits: Limits,
+        towards: Towards,
+    ) -> Result<Found, ChronicleError> {
         let settled = if self.sure_times {
             None
         } else {
             Some(i64::try_from(self.clock.now_ns()).unwrap_or(i64::MAX).saturating_sub(SETTLED_NS))
         };
-        let mut look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, limits, generation);
-        look.settled_before_ns = settled;
         let trees = Trees::new(&self.database);
+        let patterns = match towards {
+            Towards::Version => self.patterns_now(&trees, generation)?,
+            // Theirs hold again when it is brought back: what they leave out is not to be taken away.
+            Towards::Head => self.patterns_of(&trees, self.head.root)?,
+        };
+        // What was left out may not be any more, and the reverse.
+        let other_patterns = !patterns.are_as(self.patterns_of(&trees, self.tip.root)?.as_ref());
+        let may_take_ms = if towards == Towards::Version { IGNORE_MS } else { IGNORE_BACK_MS };
+        let ignoring = Ignoring::new(Arc::clone(&patterns), &self.clock, may_take_ms, towards == Towards::Head);
+        let mut look = Look::new(&self.work, &self.database, &mut self.cas, &self.dirty, limits, &ignoring, generation);
+        look.settled_before_ns = settled;
+        look.scanning |= other_patterns;
         let root = root_of(&mut look, &trees, self.tip.root);
         let given_back = look.give_back();
         let (root, looked_at) = root?;
@@ -157,7 +189,11 @@ impl Chronicle {
         let left_out = LeftOut::find(self.database.connection(), &looked_at, &skipped)?;
         let folders = trees.folders();
         let totals = Trees::with_folders(&self.database, &nodes, Rc::clone(&folders)).totals(root)?;
-        check_totals(totals.and(left_out.totals), &limits)?;
+        let mut all = totals.and(left_out.totals);
+        if towards == Towards::Version {
+            all = all.and(left_out.ignored);
+        }
+        check_totals(all, &limits)?;
         failpoint::hit("snapshot.looked").map_err(|error| ChronicleError::work(&WorkPath::root(), error))?;
         let hard_links = if scanned {
             self.dirty.learned_all(&several_names);
@@ -168,7 +204,8 @@ impl Chronicle {
             Some(true)
         };
         let skipped = skipped.into_values().collect();
-        Ok(Found { root, nodes, folders, stats, skipped, left_out, unstable, hard_links, scanned })
+        let refused_patterns = patterns.refusal().filter(|_| towards == Towards::Version).map(str::to_owned);
+        Ok(Found { root, nodes, folders, stats, skipped, left_out, refused_patterns, unstable, hard_links, scanned })
     }
 
     /// No version comes of it, but what was learned is kept.
@@ -195,7 +232,14 @@ impl Chronicle {
             self.cas.recorded(&found.nodes);
         }
         let prepared = unchanged(&self.tip);
-        Ok(Prepared { skipped: found.skipped, unstable: found.unstable, scanned: found.scanned, ..prepared })
+        Ok(Prepared {
+            skipped: found.skipped,
+            left_out: found.left_out.news,
+            refused_patterns: found.refused_patterns,
+            unstable: found.unstable,
+            scanned: found.scanned,
+            ..prepared
+        })
     }
 
     pub(crate) fn write_version(
@@ -258,6 +302,8 @@ impl Chronicle {
             deleted: version.deleted,
             changes,
             skipped: found.skipped,
+            left_out: found.left_out.news,
+            refused_patterns: found.refused_patterns,
             unstable: found.unstable,
             new_bytes: version.new_bytes,
             scanned: found.scanned,
@@ -355,6 +401,8 @@ fn unchanged(tip: &Tip) -> Prepared {
         deleted: 0,
         changes: Vec::new(),
         skipped: Vec::new(),
+        left_out: Vec::new(),
+        refused_patterns: None,
         unstable: Vec::new(),
         new_bytes: 0,
         scanned: false,

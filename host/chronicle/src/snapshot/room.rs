@@ -7,7 +7,7 @@ use crate::limits::{DIFFERENCES_MAX, Limits};
 use crate::path::WorkPath;
 use crate::trees::{OnDamage, Trees};
 
-use super::Found;
+use super::{Found, Towards};
 
 /// About the bytes that a change's row and its entries in indexes take beside its path, which is in two of them.
 const CHANGE_BYTES: u64 = 256;
@@ -31,7 +31,7 @@ impl Chronicle {
     /// Bytes of content and, about, of rows that a snapshot would add. Nothing is stored.
     fn measure(&mut self, generation: &Generation, limits: Limits) -> Result<(u64, u64), ChronicleError> {
         self.cas.measure(true);
-        let found = self.look(generation, limits);
+        let found = self.look(generation, limits, Towards::Version);
         let content = self.cas.pending_bytes();
         self.cas.measure(false);
         self.forget_pending();

@@ -8,6 +8,7 @@ mod dirt;
 mod figures;
 mod forgetful;
 mod hostile;
+mod ignored;
 mod kill;
 mod limits;
 mod power;

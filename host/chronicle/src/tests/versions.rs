@@ -1,7 +1,7 @@
 //! What snapshots find, and what the history says of it.
 
 use super::{Bench, SCAN, TURN, path};
-use crate::{ChronicleError, Kind, Op, SkipReason, SnapshotRequest, TextDiff, VersionKind, VersionStatus};
+use crate::{ChronicleError, Kind, Op, Sight, SkipReason, SnapshotRequest, TextDiff, VersionKind, VersionStatus};
 
 #[test]
 fn a_turn_that_changes_nothing_makes_no_version() {
@@ -304,4 +304,40 @@ fn what_is_left_out_stays_so_when_only_its_folder_is_touched() {
     bench.dirty.touched(&path("d/a"));
     let third = bench.cut();
     assert_eq!(bench.get().skipped(third.version).unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_told_of_a_path_has_its_cuts_and_nothing_that_no_cut_names() {
+    let mut bench = Bench::new();
+    bench.write("a", "1");
+    bench.cut();
+    bench.write("a", "2");
+    bench.write("b", "x");
+    bench.cut();
+    bench.write("a", "of a turn that runs");
+    let step = bench.get().prepare(SnapshotRequest { kind: VersionKind::Step, ..TURN }).unwrap();
+    let n = step.changes[0].n;
+    let a = path("a");
+    let told = |bench: &mut Bench, after, limit, sight| {
+        let page = bench.get().told(&a, after, limit, sight).unwrap();
+        (page.iterations.iter().map(|it| (it.index, it.cut)).collect::<Vec<_>>(), page.next)
+    };
+    assert_eq!(told(&mut bench, 0, 10, Sight::Cuts), (vec![(1, Some(1)), (2, Some(2))], None));
+    assert_eq!(told(&mut bench, 0, 10, Sight::Turn).0.len(), 3);
+    assert_eq!(told(&mut bench, 0, 1, Sight::Cuts), (vec![(1, Some(1))], Some(1)));
+    assert_eq!(told(&mut bench, 1, 1, Sight::Cuts), (vec![(2, Some(2))], None));
+    assert_eq!(told(&mut bench, u64::MAX, 1, Sight::Cuts), (vec![], None));
+    // What a path was when something else changed.
+    let at = |bench: &mut Bench, name: &str, n, sight| {
+        bench.get().at_iteration(&path(name), n, sight).map(|found| found.map(|it| it.size))
+    };
+    assert_eq!(at(&mut bench, "a", 1, Sight::Cuts).unwrap(), Some(1));
+    assert_eq!(at(&mut bench, "b", 1, Sight::Cuts).unwrap(), None);
+    assert_eq!(at(&mut bench, "b", n, Sight::Turn).unwrap(), Some(1));
+    assert!(matches!(at(&mut bench, "a", n, Sight::Cuts), Err(ChronicleError::NoIteration(_))));
+    assert!(matches!(at(&mut bench, "a", u64::MAX, Sight::Turn), Err(ChronicleError::NoIteration(_))));
+    // The turn failed: nobody can see it any more.
+    bench.get().roll_back().unwrap();
+    assert!(matches!(at(&mut bench, "a", n, Sight::Turn), Err(ChronicleError::NoIteration(_))));
+    assert_eq!(told(&mut bench, 0, 10, Sight::Turn).0.len(), 2);
 }

@@ -502,7 +502,8 @@ fn note(body: &UpdateBody) -> Option<String> {
                 FileChangeKind::Deleted => "deleted",
                 FileChangeKind::Renamed => "renamed",
             };
-            Some(format!("{what}: {}", change.path))
+            let more = change.more.map(|more| format!(" and {more} more files")).unwrap_or_default();
+            Some(format!("{what}: {}{more}", change.path))
         }
         UpdateBody::DeploymentChanged(changed) => Some(match &changed.error {
             None => format!("now runs {}", changed.deployment_id),

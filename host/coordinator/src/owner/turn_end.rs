@@ -8,6 +8,7 @@ use podium_chronicle::VersionKind;
 use podium_runtime::TurnEnd;
 use podium_store::{CutKind, CutRequest, NewUpdate, Outcome, RowKind, TrialNote};
 use podium_wire::message::{Message, Role};
+use podium_wire::rest::LogLevel;
 use podium_wire::updates::{CutMade, StatusEvent, Update, UpdateBody};
 use podium_wire::{ErrorCode, WireError};
 use serde_json::Value;
@@ -119,6 +120,8 @@ impl Owner {
     async fn complete(&mut self, attempt: &Attempt) -> Result<Outcome, Error> {
         // While it can still fail: a turn is closed once.
         let workspace = self.snapshot(VersionKind::Turn, Some(attempt.number)).await?;
+        let told = self.workspace.take_told();
+        told.left_out.iter().for_each(|line| attempt.turn.host_log(LogLevel::Warn, line));
         let TurnOutput { updates, patches, state, state_version, texts, text, heard, last_n } = attempt.turn.complete();
         let mut request = self.empty_cut(kind_of(attempt.row.kind));
         request.turn = Some(attempt.number);
@@ -140,6 +143,9 @@ impl Owner {
             request.updates.push(changed);
         }
         self.add_upgrade(&attempt.row, &mut request, &mut unseen);
+        let changes = super::workspace::file_changes(told.changes, request.at);
+        request.updates.extend(changes.clone());
+        unseen.extend(changes);
         let cut = self.cut_turn(attempt, request, unseen, last_n).await?;
         self.upgraded(&attempt.row);
         if let Some(config) = &attempt.new_config {

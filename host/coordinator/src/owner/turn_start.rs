@@ -200,6 +200,7 @@ impl Owner {
             new_config.clone().map_or_else(|| Arc::clone(&self.core.config), |new| Arc::new(Value::Object(new)));
         let config_rev = self.core.config_rev + u64::from(new_config.is_some());
         let now = self.parts.clock.now_ms();
+        self.workspace.set_limits(agent.limits.workspace());
         let message_id = (row.kind == RowKind::Message).then(|| row.id.clone());
         let spec = TurnSpec {
             instance: self.id,

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use podium_capabilities::turn::Turn;
 use podium_capabilities::workspace::Workspace;
 use podium_chronicle::{ChronicleError, ContentHash, Named, Sight, VersionKind, WorkPath};
-use podium_store::{CutKind, WorkspaceAt};
+use podium_store::{CutKind, NewLogLine, NewUpdate, WorkspaceAt};
 use podium_wire::ErrorCode;
 use podium_wire::rest::LogLevel;
+use podium_wire::updates::{FileChange, UpdateBody};
 
 use super::{HistoryRead, Owner};
 use crate::error::Error;
-use crate::files::{FileChange, Workspace as Folder};
+use crate::files::{FileChange as Written, Workspace as Folder};
 
 /// The last cut's workspace, as the history is asked for it.
 pub(super) fn named(cut: u64, at: Option<&WorkspaceAt>) -> Result<Named, Error> {
@@ -32,6 +33,15 @@ async fn blocking<T: Send + 'static>(
     let workspace = workspace.clone();
     let done = podium_kit::spawn::blocking(move || work(&workspace)).await;
     Ok(done.map_err(|_| Error::Stopping)??)
+}
+
+/// Durable updates of what a cut changes in the workspace, which nobody has seen live.
+pub(super) fn file_changes(changes: Vec<FileChange>, at: u64) -> Vec<NewUpdate> {
+    let update = |change| {
+        let (event_type, content) = UpdateBody::FileChange(change).encode();
+        NewUpdate { n: None, event_type, content, at }
+    };
+    changes.into_iter().map(update).collect()
 }
 
 impl Owner {
@@ -78,8 +88,9 @@ impl Owner {
     }
 
     /// Changes a file between turns: a cut `external` before the answer.
-    pub(super) async fn write_file(&mut self, change: FileChange) -> Result<u64, Error> {
+    pub(super) async fn write_file(&mut self, change: Written) -> Result<u64, Error> {
         self.check_between_turns()?;
+        self.limit_workspace().await;
         let folder = self.folder().await?;
         let dirty = self.workspace.dirty().clone();
         let applied = podium_kit::spawn::blocking(move || Folder::open(&folder)?.apply(change, &dirty)).await;
@@ -89,6 +100,7 @@ impl Owner {
     /// Brings a path to what it was, between turns: a cut `external` before the answer.
     pub(super) async fn restore_file(&mut self, path: WorkPath, n: u64) -> Result<u64, Error> {
         self.check_between_turns()?;
+        self.limit_workspace().await;
         self.mark_active().await?;
         let restored = blocking(&self.workspace, move |workspace| {
             let brought = workspace.restore(&path, n, Sight::Cuts)?;
@@ -97,6 +109,19 @@ impl Owner {
         });
         let restored = restored.await;
         self.cut_written(restored, VersionKind::Restore).await
+    }
+
+    /// Limits the workspace as its agent's manifest says, which need not be compiled for that.
+    async fn limit_workspace(&self) {
+        let limits = match &self.agent {
+            Some(agent) => Ok(agent.limits.clone()),
+            None => self.parts.agents.limits(&self.core.component).await,
+        };
+        match limits {
+            Ok(limits) => self.workspace.set_limits(limits.workspace()),
+            // Those that it had last, or the defaults, hold.
+            Err(error) => tracing::warn!(instance = %self.id, %error, "the limits of an agent are not known"),
+        }
     }
 
     fn check_between_turns(&self) -> Result<(), Error> {
@@ -121,6 +146,18 @@ impl Owner {
     async fn cut_external(&mut self, kind: VersionKind) -> Result<u64, Error> {
         let mut request = self.empty_cut(CutKind::External);
         request.workspace = self.snapshot(kind, None).await?;
+        let told = self.workspace.take_told();
+        for line in told.left_out {
+            self.shown.logs.add(NewLogLine {
+                ts: request.at,
+                level: LogLevel::Warn,
+                module: "podium".to_owned(),
+                message: line,
+                turn_id: None,
+                fields: None,
+            });
+        }
+        request.updates = file_changes(told.changes, request.at);
         self.commit(request, None).await
     }
 

@@ -38,6 +38,8 @@ impl From<wit::Element> for Element {
                 },
                 previous_path: change.previous_path,
                 diff: change.diff,
+                size: None,
+                more: None,
             }),
             wit::Element::TerminalOutput(output) => Self::TerminalOutput {
                 terminal_id: output.terminal_id,

@@ -1,7 +1,9 @@
 //! What files were: iterations, contents as they were, and the way back, over HTTP and on the command line.
 
-use podium_it::{Client, Host};
-use podium_wire::rest::{ExternalCut, FileIteration, FileKind, FileOp, IterationPage};
+use podium_it::database::Databases;
+use podium_it::{Client, Host, agents, component};
+use podium_wire::rest::{DeploymentDetail, ExternalCut, FileIteration, FileKind, FileOp, IterationPage};
+use podium_wire::updates::{EventType, FileChange, FileChangeKind};
 use podium_wire::{ErrorCode, InstanceId};
 use serde_json::json;
 
@@ -241,4 +243,150 @@ async fn the_command_line_shows_a_past_and_brings_it_back() {
     cli.run(&["files", "get", &name, "notes.md", "--at", "9999"]).await.failed(3, ErrorCode::IterationNotFound);
     cli.run(&["files", "history", &name, "nothing"]).await.failed(3, ErrorCode::FileNotFound);
     cli.run(&["files", "restore", &name, "notes.md", "--to", "0"]).await.failed(2, ErrorCode::Usage);
+}
+
+/// An instance of the scribe with these limits.
+async fn limited(client: &Client, limits: serde_json::Value) -> InstanceId {
+    let bytes = component::with_manifest(&agents::component("scribe"), |manifest| manifest["limits"] = limits);
+    let deployed = client.deploy(bytes, None, Some("0.1.0-limited")).await.status;
+    assert!([200, 201].contains(&deployed), "{deployed}");
+    client.instance("scribe:0.1.0-limited").await
+}
+
+/// The host's own lines of the log that warn.
+async fn warnings(client: &Client, id: InstanceId) -> Vec<String> {
+    let own = client.logs(id).await.lines.into_iter().filter(|line| line.module == "podium");
+    own.map(|line| line.message).collect()
+}
+
+/// Durable updates of changed files, as the database has them.
+fn file_changes(host: &Host, id: InstanceId) -> Vec<FileChange> {
+    let updates = Databases::open(&host.data().path(), id).updates().into_iter();
+    updates
+        .filter(|update| update.event_type == "file.change")
+        .map(|update| serde_json::from_value(update.body).expect("a changed file"))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_chronicleignore_names_is_in_no_version_and_nothing_takes_it_away() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("scribe").await;
+    client.file_put(id, ".chronicleignore", b"*.log\nbuild/\n").await;
+    client.reply(id, "write a 1\nwrite a.log noise\nmkdir build\nwrite build/x made").await;
+    let left_out: Vec<_> = warnings(&client, id).await.into_iter().filter(|line| line.contains("left out")).collect();
+    assert_eq!(left_out, ["left out of the workspace's versions, named by .chronicleignore: a.log, build"]);
+    assert_eq!(history(&client, id, "a.log").await, [], "it is there, and in no cut");
+    let first = history(&client, id, "a").await[0].n;
+    // A turn that fails keeps its hands off them, and says nothing again.
+    let failed = client.ask(id, "write a 2\nwrite b.log of a failure\nappend build/x more\nfail").await;
+    assert!(failed.error.is_some());
+    let host = host.crash().await;
+    let client = host.client();
+    for (path, content) in [("a", "1"), ("a.log", "noise"), ("b.log", "of a failure"), ("build/x", "mademore")] {
+        assert_eq!(client.file(id, path).await.text(), content, "{path}");
+    }
+    client.reply(id, "write a 3\nappend a.log more").await;
+    restore(&client, id, "a", first).await.with::<ExternalCut>(200);
+    assert_eq!(client.file(id, "a.log").await.text(), "noisemore");
+    assert_eq!(warnings(&client, id).await.iter().filter(|line| line.contains("a.log")).count(), 1);
+    // Git's own folder is like any other.
+    client.reply(id, "mkdir .git\nwrite .git/HEAD ref").await;
+    assert_eq!(history(&client, id, ".git/HEAD").await.len(), 1);
+}
+
+#[tokio::test]
+async fn patterns_beyond_their_bounds_hold_not_at_all() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("scribe").await;
+    client.file_put(id, ".chronicleignore", "*.log\n".repeat(10_000).as_bytes()).await;
+    client.reply(id, "write a.log 1").await;
+    assert_eq!(history(&client, id, "a.log").await.len(), 1);
+    let said = warnings(&client, id).await;
+    assert!(said.iter().any(|line| line.starts_with("no pattern of .chronicleignore holds")), "{said:?}");
+    // As many stars as there may be, over as long a name.
+    let slow = format!("{}b\n", "*a".repeat(200)).repeat(40);
+    client.file_put(id, ".chronicleignore", slow.as_bytes()).await;
+    client.reply(id, &format!("write {} 1", "a".repeat(255))).await;
+}
+
+#[tokio::test]
+async fn what_is_left_out_counts() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = limited(&client, json!({"workspace_entries": 12})).await;
+    client.file_put(id, ".chronicleignore", b"build/\n").await;
+    let many: String = (0..20).map(|n| format!("write build/{n} x\n")).collect();
+    client.failure(id, &format!("mkdir build\n{many}"), ErrorCode::WorkspaceLimit).await;
+    // It is nobody's to take away, and in the way until somebody does.
+    assert_eq!(client.files(id).await.files.len(), 22);
+    client.failure(id, "write a 1", ErrorCode::WorkspaceLimit).await;
+    let rm: String = (0..20).map(|n| format!("rm build/{n}\n")).collect();
+    client.reply(id, &format!("{rm}write a 1")).await;
+    assert_eq!(client.file(id, "a").await.text(), "1");
+}
+
+#[tokio::test]
+async fn a_workspace_has_the_limits_of_its_agent() {
+    let host = Host::start().await;
+    let client = host.client();
+    let limits = json!({"workspace_bytes": 100_000, "workspace_depth": 2, "workspace_file_bytes": 10_000});
+    let id = limited(&client, limits).await;
+    let shown: DeploymentDetail = client.get("/deployments/scribe:0.1.0-limited").await.with(200);
+    let shown = (shown.limits.workspace_bytes, shown.limits.workspace_entries, shown.limits.workspace_file_bytes);
+    assert_eq!(shown, (100_000, 200_000, 10_000));
+    // From outside, before any turn has run.
+    client.put_file(id, "big", &[b'x'; 150_000]).await.refused(ErrorCode::WorkspaceLimit);
+    client.file(id, "big").await.refused(ErrorCode::FileNotFound);
+    client.file_put(id, "large", &[b'x'; 10_001]).await;
+    assert_eq!(history(&client, id, "large").await, []);
+    client.reply(id, "mkdir a\nmkdir a/b\nwrite a/b/c deep\nwrite a/d flat").await;
+    assert_eq!((history(&client, id, "a/b/c").await.len(), history(&client, id, "a/d").await.len()), (0, 1));
+    let said = warnings(&client, id).await;
+    assert!(said.iter().any(|line| line.contains("too large: large")), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("in too many folders: a/b")), "{said:?}");
+    let most: String = (0..12).map(|n| format!("write e{n} {}\n", "x".repeat(9_900))).collect();
+    client.failure(id, &most, ErrorCode::WorkspaceLimit).await;
+    let over = json!({"workspace_bytes": (16_u64 << 30) + 1});
+    let bytes = component::with_manifest(&agents::component("scribe"), |manifest| manifest["limits"] = over);
+    client.deploy(bytes, None, Some("0.2.0")).await.refused(ErrorCode::InvalidManifest);
+}
+
+#[tokio::test]
+async fn a_cut_tells_of_the_files_that_it_changes() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = client.deployed_instance("scribe").await;
+    let mut socket = client.socket(id).await;
+    client.reply(id, "mkdir d\nwrite d/a some content\nwrite b 22").await;
+    let mut live = Vec::new();
+    while live.len() < 2 {
+        let update = socket.update().await;
+        if update.event_type == EventType::FileChange {
+            assert!(update.seq.is_some() && update.n.is_none() && update.turn_id.is_some(), "{update:?}");
+            live.push(update);
+        }
+    }
+    client.reply(id, "mv d/a d/c\nappend b 2").await;
+    client.delete(&format!("/agent/{id}/files/b")).await.with::<ExternalCut>(200);
+    // Nothing of a turn that fails, nor of one that changes nothing.
+    assert!(client.ask(id, "write e x\nfail").await.error.is_some());
+    client.reply(id, "read d/c").await;
+    let host = host.crash().await;
+    let told: Vec<_> =
+        file_changes(&host, id).into_iter().map(|it| (it.path, it.kind, it.previous_path, it.size)).collect();
+    let expected = [
+        ("b".to_owned(), FileChangeKind::Created, None, Some(2)),
+        ("d/a".to_owned(), FileChangeKind::Created, None, Some(12)),
+        ("b".to_owned(), FileChangeKind::Modified, None, Some(3)),
+        ("d/c".to_owned(), FileChangeKind::Renamed, Some("d/a".to_owned()), Some(12)),
+        ("b".to_owned(), FileChangeKind::Deleted, None, None),
+    ];
+    assert_eq!(told, expected);
+    let many: String = (0..150).map(|n| format!("write f{n:03} x\n")).collect();
+    host.client().reply(id, &many).await;
+    let changes = file_changes(&host, id);
+    assert_eq!((changes.len(), changes.last().and_then(|it| it.more)), (5 + 100, Some(50)));
 }

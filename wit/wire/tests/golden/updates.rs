@@ -106,6 +106,8 @@ fn body(kind: EventType) -> UpdateBody {
             kind: FileChangeKind::Renamed,
             previous_path: Some("src/old.rs".into()),
             diff: Some("@@ -1 +1 @@\n-a\n+b\n".into()),
+            size: Some(2),
+            more: Some(12),
         }),
         EventType::TerminalStream => {
             UpdateBody::TerminalStream(TerminalStream { terminal_id: "t-1".into(), text: "ok\n".into() })
