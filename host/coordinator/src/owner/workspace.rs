@@ -112,7 +112,7 @@ impl Owner {
     }
 
     /// Limits the workspace as its agent's manifest says, which need not be compiled for that.
-    async fn limit_workspace(&self) {
+    async fn limit_workspace(&mut self) {
         let limits = match &self.agent {
             Some(agent) => Ok(agent.limits.clone()),
             None => self.parts.agents.limits(&self.core.component).await,
