@@ -19,6 +19,7 @@ mod hash;
 mod history;
 mod ignored;
 pub mod limits;
+
 mod node;
 mod pack;
 mod path;
@@ -34,6 +35,7 @@ mod told;
 mod trash;
 mod tree;
 mod trees;
+mod usage;
 mod version;
 mod view;
 
@@ -51,6 +53,7 @@ pub use history::{Listed, Stats};
 pub use limits::Limits;
 pub use node::{FileTime, Kind, SkipReason, Skipped};
 pub use path::{PathError, WorkPath};
+pub use podium_sqlite::Failure;
 pub use recover::BroughtBack;
 pub use restore::{Brought, Restored};
 pub use snapshot::SnapshotRequest;

@@ -22,6 +22,8 @@ use crate::limits::{AT_LISTED_MAX, HISTORY_ROWS_MAX, QUERY_BYTES_MAX};
 use crate::node::Kind;
 use crate::path::WorkPath;
 use crate::rows;
+use crate::tree::Entry;
+use crate::trees::Trees;
 use crate::version::Iteration;
 
 /// The folder's name at the workspace's root. Nothing else can have it there; other spellings and deeper folders are ordinary names.
@@ -166,15 +168,14 @@ impl Chronicle {
         }
     }
 
-    /// The names of a folder that come after `after` in the order of their bytes, at most `limit` and [`HISTORY_ROWS_MAX`]; the numbers of
-    /// `at/` come in their own order, and `after` is the last of them.
+    /// The names of a folder that come after `after` in the order of their bytes, at most `limit`; the numbers of `at/` come in their own
+    /// order, and `after` is the last of them. A folder is read as a whole, so few calls with a high limit cost less than many.
     pub fn view_names(
         &self,
         place: &ViewPath,
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<ViewName>, ChronicleError> {
-        let limit = limit.min(HISTORY_ROWS_MAX);
         let later = |names: Vec<ViewName>| {
             let names = names.into_iter().filter(|found| after.is_none_or(|after| *found.name > *after));
             names.take(limit).collect()
@@ -191,11 +192,8 @@ impl Chronicle {
                 numbers.truncate(limit);
                 Ok(numbers.into_iter().map(|n| ViewName::folder(n.to_string().as_bytes())).collect())
             }
-            ViewPath::Query(path) => match self.list(self.head().1, path, after, limit) {
-                Ok(listed) => Ok(listed
-                    .into_iter()
-                    .map(|it| ViewName { is_folder: it.entry.kind == Kind::Folder, name: it.entry.name })
-                    .collect()),
+            ViewPath::Query(path) => match self.names_of(path) {
+                Ok(names) => Ok(later(names)),
                 // One that is gone has nothing that is there.
                 Err(ChronicleError::NotThere { .. }) => match self.view(place)? {
                     Viewed::Folder => Ok(Vec::new()),
@@ -213,6 +211,22 @@ impl Chronicle {
                 Ok(later(next.map(|name| ViewName { name: name.into(), is_folder }).into_iter().collect()))
             }
         }
+    }
+
+    /// The names that a folder of the workspace had at the last cut.
+    fn names_of(&self, path: &WorkPath) -> Result<Vec<ViewName>, ChronicleError> {
+        let trees = Trees::new(&self.database);
+        let tree = if path.is_root() {
+            self.head().1
+        } else {
+            match trees.find(self.head().1, path).map_err(|error| error.at(path))? {
+                Some(entry) if entry.kind == Kind::Folder => entry.hash,
+                _ => return Err(ChronicleError::NotThere { path: path.clone(), what: "folder" }),
+            }
+        };
+        let entries = trees.folder(tree).map_err(|error| error.at(path))?;
+        let name = |entry: &Entry| ViewName { is_folder: entry.kind == Kind::Folder, name: entry.name.clone() };
+        Ok(entries.iter().map(name).collect())
     }
 
     /// At most `len` bytes of a file of the tree, from `offset` on; fewer at its end. At most [`crate::limits::OBJECT_BYTES_MAX`] a call.
