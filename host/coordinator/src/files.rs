@@ -12,6 +12,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use podium_chronicle::{ChronicleError, DirtySet, VIEW_NAME, WorkPath};
 use podium_wire::ErrorCode;
 use podium_wire::rest::{FileEntry, FileKind, FilePage};
+use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::transfers::StagedFile;
@@ -224,7 +225,14 @@ fn path_error(path: &WorkspacePath, error: io::Error) -> Error {
         io::ErrorKind::PermissionDenied => {
             Error::coded(ErrorCode::InvalidPath, format!("`{shown}` leads out of the workspace"))
         }
-        _ => Error::Io(error),
+        _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+            // What nobody serves.
+            Some(Errno::NXIO) => not_a_file(path),
+            Some(Errno::LOOP | Errno::NAMETOOLONG) => {
+                Error::coded(ErrorCode::InvalidPath, format!("`{shown}` leads nowhere"))
+            }
+            _ => Error::Io(error),
+        },
     }
 }
 
@@ -252,16 +260,22 @@ mod tests {
         std::os::unix::fs::symlink("../secret", root.join("out")).expect("links");
         rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
             .expect("makes a pipe");
-        for (path, code) in
-            [("out", ErrorCode::InvalidPath), ("pipe", ErrorCode::NotAFile), ("none", ErrorCode::FileNotFound)]
-        {
+        std::os::unix::fs::symlink("loop", root.join("loop")).expect("links");
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).expect("makes a socket");
+        for (path, code) in [
+            ("out", ErrorCode::InvalidPath),
+            ("loop", ErrorCode::InvalidPath),
+            ("pipe", ErrorCode::NotAFile),
+            ("socket", ErrorCode::NotAFile),
+            ("none", ErrorCode::FileNotFound),
+        ] {
             let path = WorkspacePath::new(path).expect("sound");
             assert_eq!(workspace.read(&path).expect_err("refused").code(), code, "{path:?}");
         }
         let listed = workspace.list(None, 10).expect("lists");
         assert_eq!(
             listed.files.iter().map(|entry| entry.kind).collect::<Vec<_>>(),
-            [FileKind::Symlink, FileKind::Other]
+            [FileKind::Symlink, FileKind::Symlink, FileKind::Other, FileKind::Other]
         );
     }
 }
