@@ -2,7 +2,7 @@
 //!
 //! `write PATH TEXT`, `append PATH TEXT`, `cut PATH LENGTH`, `mkdir PATH`, `rm PATH`, `rmdir PATH`, `mv FROM TO`, `ln FROM TO`,
 //! `symlink TARGET PATH`, `touch PATH` do what their names say; `hold PATH` keeps a file open for writing while the guest lives, `scribble TEXT`
-//! writes there; `enter PATH` keeps a folder open, `within NAME TEXT` writes a file there, wherever it is by then. `read PATH` is added to the
+//! writes there; `enter PATH` keeps a folder open, `within NAME TEXT` writes a file there, wherever it is by then. `read PATH` and `list PATH` are added to the
 //! answer. `sleep MS`, `fail`, `boom` and `spin` end or hold up the turn. A path has no spaces.
 
 use std::cell::RefCell;
@@ -40,6 +40,11 @@ impl Agent for Scribe {
                     std::hint::black_box(());
                 },
                 "read" => said.push_str(&fs::read_to_string(at(rest))?),
+                "list" => {
+                    let names =
+                        fs::read_dir(at(rest))?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+                    said.push_str(&names.collect::<std::io::Result<Vec<_>>>()?.join(" "));
+                }
                 _ => change(command, rest)?,
             }
         }

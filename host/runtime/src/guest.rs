@@ -76,7 +76,7 @@ pub(crate) fn store(engine: &Engine, parts: GuestParts<'_>) -> Store<GuestState>
     let spec = parts.turn.as_ref().map(Turn::spec);
     let state = GuestState {
         random: TurnRandom::new(spec.map_or([0; 32], |spec| spec.seed)),
-        workspace: spec.map(|spec| Workspace::new(spec.workspace.clone(), parts.files)),
+        workspace: spec.map(|spec| Workspace::new(spec.workspace.clone(), parts.nowhere, parts.files)),
         files: if spec.is_some() { parts.nowhere.view() } else { WasiFilesystemCtx::default() },
         wasi: wasi(&parts.stdio).build(),
         gate: parts.gate,
@@ -162,6 +162,9 @@ impl GuestState {
             self.random = TurnRandom::new(turn.spec().seed);
         }
         self.stdio.rebind(parts.turn.as_ref());
+        if let Some(workspace) = &mut self.workspace {
+            workspace.begin_turn();
+        }
         self.gate = parts.gate;
         self.open_handles = parts.limits.open_handles;
         self.memory.limit = parts.limits.memory_bytes;
@@ -189,8 +192,8 @@ impl GuestState {
         WasiFilesystemCtxView { ctx: &mut self.files, table: &mut self.table }
     }
 
-    /// The files, for a call that uses one. Before the first such call the workspace has cost nothing.
-    pub(crate) fn used_files(&mut self) -> WasiFilesystemCtxView<'_> {
+    /// Opens the workspace for a call that uses a file. Before the first such call it has cost nothing.
+    pub(crate) fn use_files(&mut self) {
         if let Some(workspace) = &mut self.workspace
             && workspace.is_to_be_opened()
         {
@@ -200,6 +203,11 @@ impl GuestState {
                 tracing::warn!(instance, %error, "a workspace cannot be opened; its agent finds it empty");
             }
         }
+    }
+
+    /// The files, for a call that uses one.
+    pub(crate) fn used_files(&mut self) -> WasiFilesystemCtxView<'_> {
+        self.use_files();
         self.files()
     }
 }

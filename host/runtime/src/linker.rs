@@ -1,7 +1,6 @@
 //! Everything a guest can import, linked once.
 //!
-//! WASI 0.2 and 0.3 are linked whole but for 0.3's filesystem, with clocks, timers, randomness and preopens of
-//! our own. Nothing here grants anything: what a guest has is in its store.
+//! WASI 0.2 and 0.3 are linked whole, with clocks, timers, randomness and files of our own. Nothing here grants anything: what a guest has is in its store.
 
 use wasmtime::Engine;
 use wasmtime::component::{HasData, Linker, ResourceTable};
@@ -55,7 +54,7 @@ fn wasi_0_2(l: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     random::insecure_seed::add_to_linker::<_, Guest>(l, |state| state)?;
     filesystem::preopens::add_to_linker::<_, Guest>(l, |state| state)?;
     filesystem::types::add_to_linker::<_, WasiFilesystem>(l, GuestState::used_files)?;
-    crate::host::files::bound_open_files(l)?;
+    crate::host::p2_files::link(l)?;
 
     cli::exit::add_to_linker::<_, WasiCli>(l, GuestState::cli)?;
     cli::environment::add_to_linker::<_, WasiCli>(l, GuestState::cli)?;
@@ -90,6 +89,7 @@ fn wasi_0_3(l: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     random::random::add_to_linker::<_, Guest>(l, |state| state)?;
     random::insecure::add_to_linker::<_, Guest>(l, |state| state)?;
     random::insecure_seed::add_to_linker::<_, Guest>(l, |state| state)?;
+    crate::host::p3_files::link(l)?;
     p3::cli::add_to_linker(l)?;
     p3::sockets::add_to_linker(l)
 }

@@ -54,8 +54,8 @@ fn known(import: &str) -> Option<&'static str> {
         ("podium", "agent") if version.starts_with("0.1.") => PODIUM.into_iter().find(|known| *known == interface),
         ("wasi", name) => {
             let (_, capability) = WASI.into_iter().find(|(package, _)| *package == name)?;
-            let linked =
-                version.starts_with("0.2.") || (version.starts_with("0.3.") && !matches!(name, "filesystem" | "io"));
+            // Streams and futures of 0.3 are the component model's own.
+            let linked = version.starts_with("0.2.") || (version.starts_with("0.3.") && name != "io");
             linked.then_some(capability)
         }
         _ => None,
@@ -117,12 +117,13 @@ mod tests {
             "wasi:io/poll@0.2.6",
             "wasi:cli/stdout@0.3.0",
             "wasi:filesystem/types@0.2.0",
+            "wasi:filesystem/types@0.3.0",
             "wasi:clocks/monotonic-clock@0.3.0",
             "wasi:sockets/tcp@0.2.12",
-            // Unknown: an interface, a version, a filesystem that is not linked, a package, a bare name.
+            // Unknown: an interface, two versions, a package, a bare name.
             "podium:agent/teleport@0.1.0",
             "podium:agent/state@0.2.0",
-            "wasi:filesystem/types@0.3.0",
+            "wasi:io/poll@0.3.0",
             "wasi:http/types@0.2.0",
             "env",
         ] {

@@ -1,6 +1,6 @@
 //! A hostile agent that tries to leave `/workspace`, and to fill the host's tables of files.
 //!
-//! Each command is one abuse, claimed by a story in tests/it/tests/it/hostile.rs. It answers what WASI told it.
+//! Each command is one abuse, claimed by a story in tests/it/tests/it/hostile_files.rs. It answers what WASI told it.
 //! Must never do anything useful.
 
 use std::fmt::Debug;
@@ -8,7 +8,8 @@ use std::fmt::Debug;
 use podium_sdk::prelude::*;
 use wasip2::cli::stdout;
 use wasip2::filesystem::preopens;
-use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags, filesystem_error_code};
+use wasip2::io::streams::StreamError;
 
 struct Files;
 
@@ -78,6 +79,43 @@ impl Agent for Files {
                 }
             }
             "deep" => cx.reply(told(deep(root, rest.parse()?))),
+            "list" => cx.reply(told(list(&root, rest))),
+            "grow" => cx
+                .reply(told(open_file(&root, first, OpenFlags::CREATE).and_then(|file| file.set_size(number(second))))),
+            "seek" => {
+                let written =
+                    open_file(&root, first, OpenFlags::CREATE).and_then(|file| file.write(b"x", number(second)));
+                cx.reply(told(written))
+            }
+            "stream" => cx.reply(told(stream(&root, first, number(second)))),
+            // Until it is refused: how often it worked, and what was said then.
+            "fill" => cx.reply(until_refused(|n| {
+                open_file(&root, &format!("big{n}"), OpenFlags::CREATE)?.set_size(number(rest))
+            })),
+            "entries" => {
+                root.create_directory_at(rest).map_err(failed)?;
+                cx.reply(until_refused(|n| open_file(&root, &format!("{rest}/{n}"), OpenFlags::CREATE).map(drop)))
+            }
+            "names" => cx.reply(until_refused(|n| root.link_at(PathFlags::empty(), rest, &root, &format!("name{n}")))),
+            // Files without a name, which stay open.
+            "nameless" => {
+                let mut open = Vec::new();
+                cx.reply(until_refused(|_| {
+                    let file = open_file(&root, "nameless", OpenFlags::CREATE)?;
+                    let grown = file.set_size(number(rest));
+                    root.unlink_file_at("nameless")?;
+                    open.push(file);
+                    grown
+                }))
+            }
+            "copies" => {
+                let mut open = Vec::new();
+                cx.reply(until_refused(|_| {
+                    let flags = DescriptorFlags::READ;
+                    open.push(root.open_at(PathFlags::empty(), rest, OpenFlags::empty(), flags)?);
+                    Ok(())
+                }))
+            }
             other => bail!("there is no abuse `{other}`"),
         }
     }
@@ -112,6 +150,47 @@ fn read(root: &Descriptor, path: &str) -> std::result::Result<String, ErrorCode>
     let file = root.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::empty(), DescriptorFlags::READ)?;
     let (bytes, _) = file.read(1024, 0)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
+}
+
+/// How often something worked before it was refused, and how it was.
+fn until_refused(mut step: impl FnMut(u64) -> std::result::Result<(), ErrorCode>) -> String {
+    let mut count = 0;
+    loop {
+        match step(count) {
+            Ok(()) => count += 1,
+            Err(code) => return format!("{count} {}", code.name()),
+        }
+    }
+}
+
+fn list(root: &Descriptor, path: &str) -> std::result::Result<String, ErrorCode> {
+    let folder = root.open_at(PathFlags::empty(), path, OpenFlags::DIRECTORY, DescriptorFlags::READ)?;
+    let names = folder.read_directory()?;
+    let mut found = Vec::new();
+    while let Some(entry) = names.read_directory_entry()? {
+        found.push(entry.name);
+    }
+    Ok(found.join(" "))
+}
+
+/// Writes so many bytes through a stream; answers how many there was room for.
+fn stream(root: &Descriptor, path: &str, bytes: u64) -> std::result::Result<u64, ErrorCode> {
+    let stream = open_file(root, path, OpenFlags::CREATE)?.write_via_stream(0)?;
+    let mut written = 0;
+    while written < bytes {
+        match stream.blocking_write_and_flush(&[7; 4096]) {
+            Ok(()) => written += 4096,
+            Err(StreamError::LastOperationFailed(error)) => {
+                return Err(filesystem_error_code(&error).unwrap_or(ErrorCode::Io));
+            }
+            Err(StreamError::Closed) => return Err(ErrorCode::Pipe),
+        }
+    }
+    Ok(written)
 }
 
 /// Names that break what does not expect them.

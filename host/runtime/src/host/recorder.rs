@@ -8,11 +8,35 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 
-use podium_chronicle::{DirtySet, WorkPath};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use podium_chronicle::{DirtySet, PathError, WorkPath};
+use rustix::fs::{FileType, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::opening::{parent, place_of, stat_of};
 
 /// Open files at which those that were closed are looked for first: twice what most agents ever open.
 const WRITERS_SWEPT_AT: usize = 16;
+
+/// Where something is in the workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// There.
+    At(WorkPath),
+    /// Where no version could have it: too deep, or with too long a path.
+    Beyond,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Where {
+    fn of(path: Result<WorkPath, PathError>) -> Self {
+        match path {
+            Ok(path) => Self::At(path),
+            Err(PathError::TooDeep | PathError::TooLong) => Self::Beyond,
+            Err(_) => Self::Unknown,
+        }
+    }
+}
 
 /// A file that the guest opened for writing.
 #[derive(Debug)]
@@ -40,16 +64,14 @@ impl Recorder {
     }
 
     /// A file was opened for writing, made or emptied.
-    pub(crate) fn opened(&mut self, file: &Arc<File>) {
-        let (Some(path), Ok(stat)) = (self.path_of(file.as_fd()), rustix::fs::fstat(file)) else {
-            return self.dirty.scan_needed();
-        };
+    pub(crate) fn opened(&mut self, file: &Arc<File>, stat: &Stat, place: &Where) {
+        let Where::At(path) = place else { return self.dirty.scan_needed() };
         if self.writers.len() >= self.swept_at {
             self.sweep();
             self.swept_at = WRITERS_SWEPT_AT.max(self.writers.len() * 2);
         }
         let inode = (stat.st_dev, stat.st_ino);
-        self.dirty.opened_for_writing(inode.0, inode.1, &path);
+        self.dirty.opened_for_writing(inode.0, inode.1, path);
         self.writers.push(Writer { inode, file: Arc::downgrade(file) });
     }
 
@@ -65,72 +87,62 @@ impl Recorder {
         });
     }
 
-    /// An open file or folder had its attributes changed.
-    pub(crate) fn touched(&self, file: &File) {
-        match self.path_of(file.as_fd()) {
-            Some(path) => self.dirty.touched(&path),
-            None => self.dirty.scan_needed(),
-        }
-    }
-
     /// An entry was made, removed or had its attributes changed.
-    pub(crate) fn touched_at(&self, folder: &File, name: &str) {
-        match self.path_at(folder, name) {
-            Some(path) => self.dirty.touched(&path),
-            None => self.dirty.scan_needed(),
+    pub(crate) fn touched(&self, place: &Where) {
+        match place {
+            Where::At(path) => self.dirty.touched(path),
+            Where::Beyond | Where::Unknown => self.dirty.scan_needed(),
         }
     }
 
     /// What an entry leads to had its attributes changed.
     pub(crate) fn followed_at(&self, folder: &File, name: &str) {
-        let Ok(target) = beneath(folder, name, OFlags::empty()) else { return self.dirty.scan_needed() };
-        match self.path_of(target.as_fd()) {
-            Some(path) => self.dirty.touched(&path),
-            None => self.dirty.scan_needed(),
+        match place_of(folder.as_fd(), name, OFlags::empty()) {
+            Ok(target) => self.touched(&self.place_of(target.as_fd())),
+            Err(_) => self.dirty.scan_needed(),
         }
     }
 
-    /// An entry was renamed.
-    pub(crate) fn renamed(&self, from: (&File, &str), to: (&File, &str)) {
-        let (Some(old), Some(new)) = (self.path_at(from.0, from.1), self.path_at(to.0, to.1)) else {
-            return self.dirty.scan_needed();
-        };
-        match stat_at(to.0, to.1) {
+    /// An entry was renamed: it was there, and is here.
+    pub(crate) fn renamed(&self, from: &Where, to: (&Where, &File, &str)) {
+        let (Where::At(old), Where::At(new)) = (from, to.0) else { return self.dirty.scan_needed() };
+        match stat_of(to.1.as_fd(), to.2) {
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                self.dirty.renamed_folder(&old, &new);
+                self.dirty.renamed_folder(old, new);
             }
-            Some(_) => self.dirty.renamed(&old, &new),
+            Some(_) => self.dirty.renamed(old, new),
             None => self.dirty.scan_needed(),
         }
     }
 
-    /// A file got another name.
-    pub(crate) fn linked(&self, old: (&File, &str), new: (&File, &str)) {
-        let (Some(from), Some(to)) = (self.path_at(old.0, old.1), self.path_at(new.0, new.1)) else {
-            return self.dirty.scan_needed();
-        };
-        match stat_at(new.0, new.1) {
-            Some(stat) => self.dirty.linked(stat.st_dev, stat.st_ino, &from, &to),
-            None => self.dirty.scan_needed(),
+    /// A file, which is there, got another name.
+    pub(crate) fn linked(&self, stat: &Stat, old: &Where, new: &Where) {
+        match (old, new) {
+            (Where::At(old), Where::At(new)) => self.dirty.linked(stat.st_dev, stat.st_ino, old, new),
+            _ => self.dirty.scan_needed(),
         }
     }
 
-    /// Where an entry is; none when that is no path of a workspace.
-    fn path_at(&self, folder: &File, name: &str) -> Option<WorkPath> {
-        let name = name.trim_end_matches('/');
-        let (parent, name) = match name.rsplit_once('/') {
-            Some((parent, name)) => (self.path_of(beneath(folder, parent, OFlags::DIRECTORY).ok()?.as_fd())?, name),
-            None => (self.path_of(folder.as_fd())?, name),
-        };
-        parent.join(name.as_bytes()).ok()
+    /// Where an entry is, or would be.
+    pub(crate) fn place_at(&self, folder: &File, path: &str) -> Where {
+        let Ok((parent, name)) = parent(folder.as_fd(), path) else { return Where::Unknown };
+        match self.place_of(parent.as_ref().map_or(folder.as_fd(), AsFd::as_fd)) {
+            Where::At(folder) => Where::of(folder.join(name.as_bytes())),
+            other => other,
+        }
     }
 
-    /// Where an open file is; none when that is no path of a workspace.
-    fn path_of(&self, file: BorrowedFd<'_>) -> Option<WorkPath> {
-        let path = kernel_path(file).ok()?;
-        let within = path.to_bytes().strip_prefix(self.root.as_slice())?;
-        let within = if within.is_empty() { within } else { within.strip_prefix(b"/")? };
-        WorkPath::new(within).ok()
+    /// Where an open file or folder is.
+    pub(crate) fn place_of(&self, file: BorrowedFd<'_>) -> Where {
+        let path = match kernel_path(file) {
+            Ok(path) => path,
+            // Longer than what one system call gives.
+            Err(Errno::NAMETOOLONG) => return Where::Beyond,
+            Err(_) => return Where::Unknown,
+        };
+        let within = path.to_bytes().strip_prefix(self.root.as_slice());
+        let within = within.and_then(|within| if within.is_empty() { Some(within) } else { within.strip_prefix(b"/") });
+        within.map_or(Where::Unknown, |within| Where::of(WorkPath::new(within)))
     }
 }
 
@@ -145,15 +157,4 @@ impl Drop for Recorder {
 /// The path of an open file as the kernel knows it now.
 fn kernel_path(file: BorrowedFd<'_>) -> rustix::io::Result<CString> {
     rustix::fs::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())
-}
-
-/// Opens what a path leads to, for its place only.
-fn beneath(folder: &File, path: &str, flags: OFlags) -> rustix::io::Result<std::os::fd::OwnedFd> {
-    let path = if path.is_empty() { "." } else { path };
-    let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
-    rustix::fs::openat2(folder, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
-}
-
-fn stat_at(folder: &File, name: &str) -> Option<rustix::fs::Stat> {
-    rustix::fs::statat(folder, name.trim_end_matches('/'), AtFlags::SYMLINK_NOFOLLOW).ok()
 }

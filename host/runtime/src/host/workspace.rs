@@ -4,6 +4,7 @@
 //! the handle begins as one on a folder that is gone, where nothing can be found or made, and all guests share its descriptor.
 //! Must never leave a handle on that folder once the real one can be opened.
 
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,11 +19,16 @@ use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtx};
 use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
 
+use crate::host::history::History;
+use crate::host::quota::{Extent, Quota};
 use crate::host::recorder::Recorder;
 
 /// A file system with `/workspace`, which is a folder that is gone. Made once, cloned for each guest.
 #[derive(Clone)]
-pub(crate) struct Nowhere(WasiFilesystemCtx);
+pub(crate) struct Nowhere {
+    view: WasiFilesystemCtx,
+    folder: Arc<File>,
+}
 
 impl std::fmt::Debug for Nowhere {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -44,27 +50,44 @@ impl Nowhere {
             .preopened_dir(&path, "/workspace", FsPerms::ReadWrite)
             .map(drop)
             .map_err(|error| io::Error::other(format!("{error:#}")));
+        let folder = open(&path);
         std::fs::remove_dir(&path)?;
         opened?;
-        Ok(Self(builder.build().filesystem().clone()))
+        Ok(Self { view: builder.build().filesystem().clone(), folder: Arc::new(folder?) })
     }
 
     /// A guest's own view of it.
     pub(crate) fn view(&self) -> WasiFilesystemCtx {
-        self.0.clone()
+        self.view.clone()
     }
+}
+
+/// A stream of WASI 0.3 counts for as long as this lives.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held03 {
+    _counted: Option<Arc<()>>,
 }
 
 /// One guest's workspace.
 #[derive(Debug)]
 pub(crate) struct Workspace {
-    shared: podium_capabilities::workspace::Workspace,
+    pub(super) shared: podium_capabilities::workspace::Workspace,
+    pub(super) history: History,
     recorder: Option<Recorder>,
+    /// What it may still write; none before it has used a file.
+    quota: Option<Quota>,
+    /// A turn has begun in which the workspace was not counted.
+    is_new_turn: bool,
+    /// Files that are open for writing, by their handles.
+    extents: HashMap<u32, Arc<Extent>>,
+    nowhere: Arc<File>,
     /// Handles that still stand on the folder that is gone.
     unopened: Vec<u32>,
     opened: Option<Arc<File>>,
     /// Streams of files that the guest held when it was last counted.
     streams: Vec<u32>,
+    /// As many as there are streams of WASI 0.3, and one.
+    streams_of_0_3: Arc<()>,
     /// The guest's share of the host's descriptors.
     held: Held,
     /// The folder was to be opened, and the host had no descriptor left for it.
@@ -73,9 +96,31 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     /// That of a turn, not opened.
-    pub(crate) fn new(shared: podium_capabilities::workspace::Workspace, descriptors: &Part) -> Self {
-        let held = descriptors.hold_nothing();
-        Self { shared, recorder: None, unopened: Vec::new(), opened: None, streams: Vec::new(), held, refused: false }
+    pub(crate) fn new(
+        shared: podium_capabilities::workspace::Workspace,
+        nowhere: &Nowhere,
+        descriptors: &Part,
+    ) -> Self {
+        Self {
+            shared,
+            history: History::default(),
+            recorder: None,
+            quota: None,
+            is_new_turn: true,
+            extents: HashMap::new(),
+            nowhere: Arc::clone(&nowhere.folder),
+            unopened: Vec::new(),
+            opened: None,
+            streams: Vec::new(),
+            streams_of_0_3: Arc::new(()),
+            held: descriptors.hold_nothing(),
+            refused: false,
+        }
+    }
+
+    /// Another turn of the guest begins: what the workspace has may be another number now, and its limits too.
+    pub(crate) fn begin_turn(&mut self) {
+        self.is_new_turn = true;
     }
 
     /// A handle that the guest was given.
@@ -86,6 +131,40 @@ impl Workspace {
     /// A handle that the guest has dropped; its number may come again as another one.
     pub(crate) fn given_back(&mut self, handle: u32) {
         self.unopened.retain(|unopened| *unopened != handle);
+        self.history.given_back(handle);
+        self.extents.remove(&handle);
+    }
+
+    /// A handle that a file may be written with.
+    pub(super) fn writes(&mut self, handle: u32, extent: Arc<Extent>) {
+        self.extents.insert(handle, extent);
+    }
+
+    /// The size of the file behind a handle that it may be written with.
+    pub(super) fn extent(&self, handle: u32) -> Option<Arc<Extent>> {
+        self.extents.get(&handle).cloned()
+    }
+
+    /// Whether a folder is the workspace itself.
+    pub(super) fn is_root(&self, folder: &Arc<File>) -> bool {
+        let Some(root) = &self.opened else { return false };
+        let inode = |file: &File| rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+        Arc::ptr_eq(root, folder) || inode(root).is_some_and(|root| inode(folder) == Some(root))
+    }
+
+    /// The folder that is gone.
+    pub(super) fn nowhere(&self) -> io::Result<File> {
+        self.nowhere.try_clone()
+    }
+
+    /// One more stream of WASI 0.3.
+    pub(super) fn hold_stream_of_0_3(&self) -> Held03 {
+        Held03 { _counted: Some(Arc::clone(&self.streams_of_0_3)) }
+    }
+
+    /// How many there are.
+    pub(super) fn streams_of_0_3(&self) -> usize {
+        Arc::strong_count(&self.streams_of_0_3) - 1
     }
 
     /// A stream that the guest got of a file: it keeps the file open when the handle is gone.
@@ -98,7 +177,7 @@ impl Workspace {
 
     /// Whether the guest is about to use a handle for the first time.
     pub(crate) fn is_to_be_opened(&self) -> bool {
-        !self.unopened.is_empty()
+        !self.unopened.is_empty() || (self.is_new_turn && self.opened.is_some())
     }
 
     /// Puts all handles on the real folder. When it cannot be opened, or no descriptor is left for it, they stay where nothing is.
@@ -110,24 +189,40 @@ impl Workspace {
             self.refused = true;
             return Ok(());
         }
-        let folder = match &self.opened {
-            Some(folder) => Arc::clone(folder),
-            None => match self.shared.open() {
-                Ok(path) => {
-                    let folder = Arc::new(open(&path).map_err(|error| unusable(&path, error))?);
-                    let recorder = Recorder::new(self.shared.dirty().clone(), &folder);
-                    self.recorder = Some(recorder.map_err(|error| unusable(&path, error.into()))?);
-                    Arc::clone(self.opened.insert(folder))
-                }
-                Err(error) => return Err(error),
-            },
-        };
+        if self.opened.is_none() {
+            let path = self.shared.open()?;
+            let folder = Arc::new(open(&path).map_err(|error| unusable(&path, error))?);
+            let recorder = Recorder::new(self.shared.dirty().clone(), &folder);
+            self.recorder = Some(recorder.map_err(|error| unusable(&path, error.into()))?);
+            self.count_anew()?;
+            self.opened = Some(folder);
+        } else if self.is_new_turn {
+            self.count_anew()?;
+        }
+        let Some(folder) = self.opened.clone() else { return Ok(()) };
         for handle in handles {
             if let Ok(Descriptor::Dir(at)) = table.get_mut(&Resource::<Descriptor>::new_borrow(handle)) {
                 at.dir = Arc::clone(&folder);
             }
         }
         Ok(())
+    }
+
+    /// Counts from what the last cut has.
+    fn count_anew(&mut self) -> Result<(), ChronicleError> {
+        let counted = self.shared.read(|chronicle| Ok((chronicle.usage()?, chronicle.limits())))?;
+        let (usage, limits) = counted.unwrap_or_default();
+        match &self.quota {
+            Some(quota) => quota.begin(usage, &limits),
+            None => self.quota = Some(Quota::new(self.shared.clone(), usage, &limits)),
+        }
+        self.is_new_turn = false;
+        Ok(())
+    }
+
+    /// What it may still write; none before it has used a file.
+    pub(super) fn quota(&self) -> Option<&Quota> {
+        self.quota.as_ref()
     }
 
     /// Who tells what the guest changes; none before it has used a file.
@@ -159,7 +254,10 @@ impl Workspace {
             Descriptor::File(_) => true,
         };
         let own = table.iter_mut().filter(|entry| entry.downcast_ref().is_some_and(is_own)).count();
-        own.saturating_sub(self.unopened.len()) + usize::from(folder.is_some()) + self.streams.len()
+        own.saturating_sub(self.unopened.len())
+            + usize::from(folder.is_some())
+            + self.streams.len()
+            + self.streams_of_0_3()
     }
 
     /// The most that all guests may hold.
@@ -197,12 +295,13 @@ mod tests {
 
     /// A guest that was given its handle, on a host that has so many descriptors for files.
     fn guest(folder: &Path, descriptors: &Part) -> (Workspace, ResourceTable, Resource<Descriptor>) {
-        let (mut table, mut ctx) = (ResourceTable::new(), Nowhere::new(folder).expect("is made").view());
+        let nowhere = Nowhere::new(folder).expect("is made");
+        let (mut table, mut ctx) = (ResourceTable::new(), nowhere.view());
         let mut view = WasiFilesystemCtxView { ctx: &mut ctx, table: &mut table };
         let (handle, _) = view.get_directories().expect("answers").pop().expect("one");
         // Its history counts in a part of its own, so that the numbers below are the guest's.
         let common = Workspaces::new(Clock::manual(1_000), 100);
-        let mut workspace = Workspace::new(common.closed(Place::new(folder), Named::default()), descriptors);
+        let mut workspace = Workspace::new(common.closed(Place::new(folder), Named::default()), &nowhere, descriptors);
         workspace.handed_out(&handle);
         (workspace, table, handle)
     }

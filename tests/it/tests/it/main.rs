@@ -27,6 +27,7 @@ mod host_crash;
 mod host_log;
 mod host_stop;
 mod hostile;
+mod hostile_files;
 mod http_edges;
 mod instances;
 mod invariants;

@@ -26,9 +26,17 @@ async fn files(client: &Client, id: InstanceId) -> BTreeMap<String, String> {
     files
 }
 
+/// Scribes of WASI 0.2 and of 0.3.
+const SCRIBES: [&str; 2] = ["scribe", "scribe3"];
+
 /// An instance of the scribe that is kept warm or not.
 async fn scribe(client: &Client, keep_warm: bool) -> InstanceId {
-    let bytes = component::with_manifest(&agents::component("scribe"), |manifest| {
+    one_of(client, "scribe", keep_warm).await
+}
+
+/// An instance of one of the scribes.
+async fn one_of(client: &Client, agent: &str, keep_warm: bool) -> InstanceId {
+    let bytes = component::with_manifest(&agents::component(agent), |manifest| {
         manifest["keep_warm"] = keep_warm.into();
         manifest["limits"] = json!({"cpu_ms": 1000});
     });
@@ -36,11 +44,11 @@ async fn scribe(client: &Client, keep_warm: bool) -> InstanceId {
     let version = if keep_warm { "0.1.1" } else { "0.1.0" };
     let deployed = client.deploy(bytes, None, Some(version)).await.status;
     assert!([200, 201].contains(&deployed), "{deployed}");
-    client.instance(&format!("scribe:{version}")).await
+    client.instance(&format!("{agent}:{version}")).await
 }
 
 async fn does(client: &Client, id: InstanceId, script: &str) {
-    client.reply(id, script).await;
+    assert_eq!(client.reply(id, script).await, "", "`{script}`");
 }
 
 /// What turns do to a workspace, one after the other, and what must be recorded of it.
@@ -62,15 +70,15 @@ const TURNS: &[&str] = &[
 
 #[tokio::test]
 async fn every_change_of_a_turn_is_in_its_cut() {
-    for keep_warm in [false, true] {
+    for (agent, keep_warm) in SCRIBES.into_iter().flat_map(|agent| [(agent, false), (agent, true)]) {
         let mut host = Host::start().await;
-        let id = scribe(&host.client(), keep_warm).await;
+        let id = one_of(&host.client(), agent, keep_warm).await;
         for script in TURNS {
             does(&host.client(), id, script).await;
             let before = files(&host.client(), id).await;
             assert!(!before.is_empty());
             host = host.crash().await;
-            assert_eq!(files(&host.client(), id).await, before, "after `{script}`, warm: {keep_warm}");
+            assert_eq!(files(&host.client(), id).await, before, "after `{script}` of {agent}, warm: {keep_warm}");
         }
         Databases::open(&host.data().path(), id).check();
     }
@@ -78,17 +86,71 @@ async fn every_change_of_a_turn_is_in_its_cut() {
 
 #[tokio::test]
 async fn a_file_that_stays_open_is_in_every_cut() {
+    for agent in SCRIBES {
+        let host = Host::start().await;
+        let id = one_of(&host.client(), agent, true).await;
+        does(&host.client(), id, "mkdir d\nhold d/held\nscribble one").await;
+        does(&host.client(), id, "scribble two").await;
+        // Its folder is another one, and its name.
+        does(&host.client(), id, "mv d e\nmv e/held e/kept\nscribble three").await;
+        does(&host.client(), id, "scribble four").await;
+        let before = files(&host.client(), id).await;
+        assert_eq!(before["e/kept"], "onetwothreefour");
+        let host = host.crash().await;
+        assert_eq!(files(&host.client(), id).await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_reads_what_its_files_were() {
     let host = Host::start().await;
-    let id = scribe(&host.client(), true).await;
-    does(&host.client(), id, "mkdir d\nhold d/held\nscribble one").await;
-    does(&host.client(), id, "scribble two").await;
-    // Its folder is another one, and its name.
-    does(&host.client(), id, "mv d e\nmv e/held e/kept\nscribble three").await;
-    does(&host.client(), id, "scribble four").await;
-    let before = files(&host.client(), id).await;
-    assert_eq!(before["e/kept"], "onetwothreefour");
-    let host = host.crash().await;
-    assert_eq!(files(&host.client(), id).await, before);
+    let client = host.client();
+    for agent in SCRIBES {
+        let id = one_of(&client, agent, true).await;
+        does(&client, id, "mkdir d\nwrite d/a one").await;
+        does(&client, id, "write d/a two").await;
+        client.file_put(id, "d/a", b"three").await;
+        does(&client, id, "rm d/a\nwrite b x").await;
+        let rows: serde_json::Value =
+            serde_json::from_str(&client.reply(id, "read .chronicle/query/d/a").await).expect("JSON");
+        let rows = rows.as_array().expect("an array");
+        let ops: Vec<_> = rows.iter().map(|row| row["op"].as_str().expect("a word")).collect();
+        assert_eq!(ops, ["created", "modified", "modified", "deleted"]);
+        for (row, content) in rows.iter().zip(["one", "two", "three"]) {
+            assert_eq!(client.reply(id, &format!("read .chronicle/at/{}/d/a", row["n"])).await, content);
+        }
+        // By folders too, and what no cut has yet is not in it.
+        let n = &rows[0]["n"];
+        let script = format!(
+            "write new x\nlist .chronicle/query\nlist .chronicle/query/d\nlist .chronicle/at/{n}\nlist .chronicle\nlist ."
+        );
+        let said = client.reply(id, &script).await;
+        assert_eq!(said.replace('\n', ""), "b ddat queryb d new", "{agent}");
+        assert_eq!(client.reply(id, "list .chronicle/query").await, "b d new");
+        let outcome = client.ask(id, &format!("read .chronicle/at/{}/d/a", rows[3]["n"])).await;
+        let said = outcome.text.unwrap_or_default() + &outcome.error.map(|error| error.message).unwrap_or_default();
+        assert!(said.contains("NoEntry") || said.contains("No such file"), "{agent}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_guest_of_wasi_0_3_is_held_to_the_same_rules() {
+    let host = Host::start().await;
+    let client = host.client();
+    let id = one_of(&client, "scribe3", false).await;
+    let said = client.reply(id, "write a one\nmkdir d\nwrite d/b two\nread a\nlist .\nstat d/b").await;
+    assert_eq!(said, "one\na d\n3");
+    let said = client.reply(id, "write ../out x\nread ../../state.db\nsymlink /etc/passwd l\nread d").await;
+    assert_eq!(said.lines().filter(|line| line.starts_with("refused")).count(), 4, "{said}");
+    let size = 256 << 20;
+    // Six bytes are there, and the first byte too many is refused.
+    let last = size - 6;
+    let script = format!("size big0 {size}\nsize big1 {size}\nsize big2 {size}\nsize big3 {last}\nappend a x");
+    let said = client.reply(id, &script).await;
+    assert!(said.starts_with("refused") && said.contains("Quota") && !said.contains('\n'), "{said}");
+    assert_eq!(client.reply(id, "rm big0\nappend a x\nread a").await, "onex");
+    let said = client.reply(id, "write .chronicle/x y\nmkdir .chronicle").await;
+    assert_eq!(said.matches("ReadOnly").count(), 2, "{said}");
 }
 
 #[tokio::test]
@@ -164,7 +226,7 @@ async fn cuts_name_the_workspace_that_was_theirs() {
     assert!(!host.data().path().join(format!("instances/{id}/chronicle")).exists(), "nobody has used a file");
     does(&client, id, "").await;
     does(&client, id, "write a one").await;
-    does(&client, id, "read a").await;
+    assert_eq!(client.reply(id, "read a").await, "one");
     client.file_put(id, "b", b"two").await;
     does(&client, id, "write a one").await;
     let workspaces: Vec<_> = Databases::open(&host.data().path(), id).cuts().iter().map(|cut| cut.workspace).collect();
