@@ -7,6 +7,7 @@ mod create;
 mod density;
 mod disk;
 mod durable;
+mod files;
 mod neighbour;
 mod profile;
 mod recovery;
@@ -73,6 +74,8 @@ pub enum Row {
     Runtime,
     /// Agents that wait in a turn, their memory, and their memory at rest.
     Density,
+    /// File calls of a guest.
+    Files,
     /// Disk of an unused agent.
     Disk,
     /// Acknowledged and lost.
@@ -99,6 +102,7 @@ impl Row {
         Self::Wake,
         Self::Runtime,
         Self::Density,
+        Self::Files,
         Self::Disk,
         Self::Crash,
         Self::Recovery,
@@ -118,6 +122,7 @@ impl Row {
             Self::Wake => "wake",
             Self::Runtime => "runtime",
             Self::Density => "density",
+            Self::Files => "files",
             Self::Disk => "disk",
             Self::Crash => "crash",
             Self::Recovery => "recovery",
@@ -138,6 +143,7 @@ impl Row {
             Self::Wake => wake::run(storages).await.into(),
             Self::Runtime => runtime::run().await.into(),
             Self::Density => density::run().await.into(),
+            Self::Files => files::run(storages).await.into(),
             Self::Disk => disk::run().await.into(),
             Self::Crash => crash::run().await.into(),
             Self::Recovery => recovery::run().await.into(),
