@@ -3,6 +3,7 @@
 //! Closed until somebody uses a file; opening brings the folder to the last cut. Must never let a guest near the folder while
 //! it is closed: after a crash, what it wrote would be taken for the cut's.
 
+mod time;
 mod told;
 
 use std::path::PathBuf;

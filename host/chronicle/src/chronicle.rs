@@ -39,6 +39,11 @@ impl Place {
         Self(folder.into())
     }
 
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
     /// The files as a guest sees them.
     pub fn work(&self) -> PathBuf {
         self.0.join("work")
@@ -163,8 +168,9 @@ impl Chronicle {
         surroundings: Surroundings,
         dirty: DirtySet,
     ) -> Result<(Self, Opened), ChronicleError> {
-        make_folders(&place)?;
         let Surroundings { clock, boot_id, limits, retention } = surroundings;
+        crate::fork::adopt(&place, clock.now_ms())?;
+        make_folders(&place)?;
         let created = make_database(&place, &boot_id)?;
         let database = open_database(&place)?;
         let connection = database.connection();
@@ -358,7 +364,7 @@ impl Chronicle {
     }
 }
 
-fn make_folders(place: &Place) -> Result<(), ChronicleError> {
+pub(crate) fn make_folders(place: &Place) -> Result<(), ChronicleError> {
     for folder in place.folders() {
         match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
             // Whoever works in it may have taken our rights on it.

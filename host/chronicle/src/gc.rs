@@ -122,6 +122,7 @@ impl Chronicle {
         bytes_wanted: u64,
         make_way: &dyn Fn() -> bool,
     ) -> Result<Collected, ChronicleError> {
+        self.end_needless_leases()?;
         let mut done = Collected { bytes_before: self.store_bytes()?, ..Collected::default() };
         let now = self.clock.now_ms();
         let versions = self.all_versions()?;

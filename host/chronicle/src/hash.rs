@@ -35,6 +35,12 @@ impl ContentHash {
         bytes.try_into().ok().map(Self)
     }
 
+    /// From its 64 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let hash = blake3::Hash::from_hex(text).ok()?;
+        Some(Self(*hash.as_bytes()))
+    }
+
     /// Its bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -81,5 +87,7 @@ mod tests {
         assert_ne!(ContentHash::of(b"x"), ContentHash::of_tree(b"x"));
         assert_eq!(ContentHash::of(b"").to_string().len(), 64);
         assert_eq!(ContentHash::from_slice(b"short"), None);
+        let hash = ContentHash::of(b"x");
+        assert_eq!((ContentHash::from_hex(&hash.to_string()), ContentHash::from_hex("x")), (Some(hash), None));
     }
 }

@@ -18,7 +18,7 @@ use crate::trees::{Difference, OnDamage, Trees};
 use crate::version::VersionKind;
 
 /// What a restore of the last cut's content is called among the `op` rows.
-const RECOVER: &str = "recover";
+pub(crate) const RECOVER: &str = "recover";
 
 /// What bringing the workspace back came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

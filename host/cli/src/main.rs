@@ -3,6 +3,7 @@
 //! Owns nothing else; each command is a file in `commands/`.
 
 mod args;
+mod bisect;
 mod build;
 mod chat;
 mod client;

@@ -12,6 +12,7 @@ use rusqlite::{Connection, params};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::cuts;
 use crate::error::StoreError;
 use crate::inbox;
 use crate::journal;
@@ -131,6 +132,9 @@ impl Open {
         let journaled = request.turn.filter(|_| self.journal_waits);
         let (steers_left, journal_left) = self.messages.transaction(|connection| {
             write_cut(connection, request, &next, &made)?;
+            if request.parent != head.cut {
+                cuts::write_jump(connection, made.cut, request.parent, head.last_message_seq)?;
+            }
             write_rows(connection, request, head, made.cut)?;
             if let Some(patch) = &patch {
                 connection

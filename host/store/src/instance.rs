@@ -11,6 +11,7 @@ use podium_wire::updates::Update;
 
 use crate::accept::{AcceptError, Accepted, NewRow};
 use crate::cut::{CutMade, CutRequest};
+use crate::cuts::{AtCut, CutRow, MessageDifference};
 use crate::error::StoreError;
 use crate::history::{HistoryQuery, HistoryStretch};
 use crate::inbox::{Found, Outcome};
@@ -41,7 +42,7 @@ impl InstanceStore {
         Paths::new(&self.shared.root, self.id).chronicle()
     }
 
-    async fn run<R, F>(&self, job: F) -> Result<R, StoreError>
+    pub(crate) async fn run<R, F>(&self, job: F) -> Result<R, StoreError>
     where
         R: Send + 'static,
         F: FnOnce(&Shared, &mut Open) -> Result<R, StoreError> + Send + 'static,
@@ -165,9 +166,36 @@ impl InstanceStore {
         self.run(move |_, open| open.find(&id)).await
     }
 
-    /// A stretch of the history, oldest first; bounded by bytes as [`InstanceStore::updates_after`] is.
+    /// A stretch of the history, oldest first; bounded by bytes as [`InstanceStore::updates_after`] is. What a rewind has left
+    /// behind is no part of it.
     pub async fn history(&self, query: HistoryQuery) -> Result<HistoryStretch, StoreError> {
-        self.run(move |_, open| open.history(query)).await
+        self.run(move |_, open| open.history(None, query)).await
+    }
+
+    /// The same as a cut has it.
+    pub async fn history_at(&self, cut: u64, query: HistoryQuery) -> Result<HistoryStretch, StoreError> {
+        self.run(move |_, open| open.history(Some(cut), query)).await
+    }
+
+    /// Messages that only one of two cuts has, after `after`, by `seq`; bounded as the history is.
+    pub async fn message_difference(
+        &self,
+        from: u64,
+        to: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<MessageDifference, StoreError> {
+        self.run(move |_, open| open.message_difference(from, to, after, limit)).await
+    }
+
+    /// Cuts after `after`, oldest first and at most `limit`, and whether there are more.
+    pub async fn cuts(&self, after: u64, limit: usize) -> Result<(Vec<CutRow>, bool), StoreError> {
+        self.run(move |_, open| open.cuts(after, limit)).await
+    }
+
+    /// The instance as one of its cuts had it; none when that was never made. An owner must have it open, or nobody.
+    pub async fn at_cut(&self, cut: u64) -> Result<Option<AtCut>, StoreError> {
+        self.run(move |shared, open| open.at_cut(&shared.templates, cut)).await
     }
 
     /// Adds lines to the agent's log (NORMAL). Over [`crate::LOG_BYTES_MAX`] the oldest go and are counted.

@@ -237,17 +237,17 @@ impl Open {
     }
 
     fn redo_state(&mut self, templates: &Templates) -> Result<Value, StoreError> {
+        self.state_of(templates, self.head.cut, self.head.state_version)
+    }
+
+    /// The state at a cut whose version is known.
+    pub(crate) fn state_of(&mut self, templates: &Templates, cut: u64, version: u64) -> Result<Value, StoreError> {
         let ops = self.ops()?;
         if !ops.is_empty() {
             self.state_db_made(templates)?.redo(&ops)?;
         }
-        let cut = self.head.cut;
         let Some(db) = self.state_db()? else {
-            return if self.head.state_version == 0 {
-                Ok(state::empty())
-            } else {
-                Err(self.damaged("state.db is gone"))
-            };
+            return if version == 0 { Ok(state::empty()) } else { Err(self.damaged("state.db is gone")) };
         };
         let folded = db.fold(cut)?;
         let before: u64 = self
@@ -260,7 +260,7 @@ impl Open {
         if !folded.fits {
             return Err(self.damaged("a committed patch does not apply"));
         }
-        if before + folded.patches != self.head.state_version {
+        if before + folded.patches != version {
             return Err(self.damaged("committed patches are missing in state.db"));
         }
         Ok(folded.doc)

@@ -13,6 +13,7 @@ pub mod database;
 pub mod guide;
 pub mod host;
 pub mod huge;
+pub mod moment;
 pub mod neighbour;
 pub mod slow;
 pub mod socket;

@@ -104,6 +104,8 @@ codes! {
     3025 NotSteerable "not_steerable" 409 false "The agent has no `on-steer`; send a message, or interrupt the turn.";
     3026 TooManySteers "too_many_steers" 429 true "Wait until the agent has taken in what was said, or interrupt the turn.";
     3031 IterationNotFound "iteration_not_found" 404 false "`podium files history ID PATH` shows what is kept.";
+    3032 CutNotFound "cut_not_found" 404 false "`podium instance cuts ID` shows what there is.";
+    3033 CutNotKept "cut_not_kept" 409 false "Its files were collected; choose a later cut.";
     // 4xxx: how a turn ended.
     4001 GuestTrap "guest_trap" 500 false "The agent crashed; its log has the trace.";
     4002 GuestError "guest_error" 500 false "The agent answered with an error.";

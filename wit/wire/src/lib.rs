@@ -7,6 +7,7 @@
 pub mod asks;
 pub mod chronicle;
 pub mod codes;
+pub mod cuts;
 pub mod error;
 pub mod frames;
 pub mod ids;

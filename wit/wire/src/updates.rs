@@ -108,7 +108,8 @@ catalogue! {
     StreamEnd "stream_end" Durable ["complete", "stream_complete"] "text" "The turn is over; its text as a whole.";
     Error "error" Durable [] "code, message, hint?, retryable" "The turn ended without its effects.";
     ConfigChanged "config.changed" Durable [] "revision" "The configuration has a new revision.";
-    DeploymentChanged "deployment.changed" Durable [] "deployment_id, previous_deployment_id, reason, error?" "From here on the instance runs other code: `reason` is `upgrade`, or `put_back` with the error of the version that was on trial.";
+    DeploymentChanged "deployment.changed" Durable [] "deployment_id, previous_deployment_id, reason, error?" "From here on the instance runs other code: `reason` is `upgrade`, `rewind`, or `put_back` with the error of the version that was on trial.";
+    Rewound "rewound" Durable [] "to, from, left?" "The instance is again as it was at the cut `to`; `from` was its last cut. What came after `to` is no part of the conversation any more, and stays.";
     Cut "cut" Control [] "cut, turn_id, attempt, through_n, first_seq?, last_seq?" "Everything of this attempt up to `through_n` is true; the durable part has these numbers.";
     TurnRestarted "turn.restarted" Control [] "turn_id, attempt, keep_through_seq" "The attempt died: drop this turn's live updates.";
     TurnSnapshot "turn.snapshot" Control [] "turn_id, attempt, n, items, asks?" "The texts so far and the open questions of the running attempt, in place of updates that are no longer held.";
@@ -236,6 +237,7 @@ bodies! {
     Error(WireError),
     ConfigChanged(ConfigChanged),
     DeploymentChanged(Box<DeploymentChanged>),
+    Rewound(Rewound),
     Cut(CutMade),
     TurnRestarted(TurnRestarted),
     TurnSnapshot(TurnSnapshot),
@@ -560,6 +562,8 @@ pub enum DeploymentReason {
     Upgrade,
     /// The new one was on trial and failed in its first turn.
     PutBack,
+    /// The instance was rewound to a cut of this code.
+    Rewind,
 }
 
 /// Content of `deployment.changed`.
@@ -574,6 +578,18 @@ pub struct DeploymentChanged {
     /// How the one on trial failed, when it is put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<WireError>,
+}
+
+/// Content of `rewound`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewound {
+    /// The cut whose content the instance has.
+    pub to: u64,
+    /// The last cut before; rewinding to it undoes the rewind.
+    pub from: u64,
+    /// Folders that stay although the cut does not have them, because something that no cut has is in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
 }
 
 /// Content of `cut`.

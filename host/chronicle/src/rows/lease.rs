@@ -35,6 +35,12 @@ pub(crate) fn remove(connection: &Connection, why: &str) -> Result<(), Chronicle
     Ok(())
 }
 
+/// The reasons that begin with a word.
+pub(crate) fn reasons(connection: &Connection, begin: &str) -> Result<Vec<String>, ChronicleError> {
+    let mut select = connection.prepare_cached("SELECT DISTINCT why FROM lease WHERE substr(why, 1, ?2) = ?1")?;
+    Ok(select.query_map(params![begin, begin.len()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 /// Removes what has run out; gives the versions that are leased.
 pub(crate) fn current(connection: &Connection, now: u64) -> Result<Vec<u64>, ChronicleError> {
     connection.prepare_cached("DELETE FROM lease WHERE until IS NOT NULL AND until <= ?1")?.execute([now])?;

@@ -68,6 +68,17 @@ pub(crate) fn list(connection: &Connection, after: u64, limit: usize) -> Result<
     Ok(select.query_map(params![after, limit], read)?.collect::<Result<_, _>>()?)
 }
 
+/// A version with this content, the wanted one where it is there.
+pub(crate) fn with_root(
+    connection: &Connection,
+    root: ContentHash,
+    wanted: u64,
+) -> Result<Option<u64>, ChronicleError> {
+    let mut select =
+        connection.prepare_cached("SELECT id FROM version WHERE root = ?1 ORDER BY id = ?2 DESC, id DESC LIMIT 1")?;
+    Ok(select.query_row(params![root, wanted], |row| row.get(0)).optional()?)
+}
+
 /// A recovered version with this content.
 pub(crate) fn recovered_with(connection: &Connection, root: ContentHash) -> Result<Option<u64>, ChronicleError> {
     let mut select = connection

@@ -409,7 +409,7 @@ fn unchanged(tip: &Tip) -> Prepared {
     }
 }
 
-fn iteration(difference: Difference, n: u64, index: u64, version: u64, at: u64) -> Iteration {
+pub(crate) fn iteration(difference: Difference, n: u64, index: u64, version: u64, at: u64) -> Iteration {
     let Difference { path, old, new } = difference;
     let op = Op::between(old.as_ref(), new.as_ref());
     let kind = new.as_ref().or(old.as_ref()).map_or(Kind::File, |entry| entry.kind);

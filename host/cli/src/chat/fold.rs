@@ -380,7 +380,7 @@ impl Fold {
     /// The end of a message that no turn consumed: somebody discarded it.
     fn without_a_turn(&mut self, update: &Update, body: UpdateBody, actions: &mut Vec<Action>) {
         // An old message's answer is read from the beginning: what the instance ran then is no news.
-        if matches!(body, UpdateBody::DeploymentChanged(_)) && !self.duplicate {
+        if matches!(body, UpdateBody::DeploymentChanged(_) | UpdateBody::Rewound(_)) && !self.duplicate {
             actions.extend(note(&body).map(Action::Note));
         }
         if let UpdateBody::Error(error) = body
@@ -505,6 +505,7 @@ fn note(body: &UpdateBody) -> Option<String> {
             let more = change.more.map(|more| format!(" and {more} more files")).unwrap_or_default();
             Some(format!("{what}: {}{more}", change.path))
         }
+        UpdateBody::Rewound(rewound) => Some(format!("rewound to cut {}", rewound.to)),
         UpdateBody::DeploymentChanged(changed) => Some(match &changed.error {
             None => format!("now runs {}", changed.deployment_id),
             Some(error) => format!(

@@ -59,6 +59,11 @@ impl Client {
         self.base.as_str().trim_end_matches('/')
     }
 
+    /// The token, for a program that is started.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// A URL of this server; every part is one segment, escaped.
     fn url(&self, segments: &[&str]) -> Result<Url, Failure> {
         let mut url = self.base.clone();

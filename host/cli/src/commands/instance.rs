@@ -12,7 +12,7 @@ use podium_wire::{DeploymentRef, InstanceId};
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Context, asks, input, upgrade};
+use super::{Context, asks, bisect, cuts, input, upgrade};
 use crate::client::{Client, block_on};
 use crate::exit::Failure;
 use crate::output::{Output, moment, note};
@@ -70,6 +70,15 @@ pub(crate) enum Instance {
   podium instance start 0198c0de-0000-7000-8000-000000000001")]
     Start(Named),
     Upgrade(upgrade::Upgrade),
+    /// List its cuts: every state that it was ever in
+    #[command(after_help = "Examples:
+  podium instance cuts 0198c0de-0000-7000-8000-000000000001
+  podium instance cuts 0198c0de-0000-7000-8000-000000000001 --json | jq '.cuts[-1].cut'")]
+    Cuts(Named),
+    Rewind(cuts::Rewind),
+    Fork(cuts::Fork),
+    Diff(cuts::Diff),
+    Bisect(bisect::Bisect),
     /// Remove the instance with all its data
     #[command(after_help = "Examples:
   podium instance delete 0198c0de-0000-7000-8000-000000000001")]
@@ -170,6 +179,11 @@ impl Instance {
                     done(output, instance, "started")
                 }
                 Self::Upgrade(upgrade) => upgrade.run(&client, output).await,
+                Self::Cuts(Named { instance }) => cuts::list(&client, output, instance).await,
+                Self::Rewind(rewind) => rewind.run(&client, output).await,
+                Self::Fork(fork) => fork.run(&client, output).await,
+                Self::Bisect(bisect) => bisect.run(&client, output).await,
+                Self::Diff(diff) => diff.run(&client, output).await,
                 Self::Delete(Named { instance }) => {
                     client.order(Method::DELETE, &["instances", &instance.to_string()]).await?;
                     done(output, instance, "deleted")

@@ -1,11 +1,13 @@
 //! The commands: a file each. Here is only the way from the arguments to them.
 
 mod asks;
+mod bisect;
 pub(crate) mod build;
 pub(crate) mod chat;
 pub(crate) mod chronicle;
 pub(crate) mod completions;
 pub(crate) mod config;
+mod cuts;
 pub(crate) mod deploy;
 pub(crate) mod deployment;
 pub(crate) mod dev;

@@ -11,12 +11,15 @@ use podium_chronicle::{Chronicle, ChronicleError, WorkPath};
 use podium_kit::trace::Span;
 use podium_store::Outcome;
 use podium_wire::asks::AskList;
+use podium_wire::cuts::ForkInstance;
 use podium_wire::message::MessageContent;
 use podium_wire::rest::{ConfigDocument, InstanceInfo, InstanceStatus, MessageReceipt};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::asks::Giving;
+use super::fork::ForkMade;
+use super::rewind::WantedRewind;
 use super::steer::SteerAck;
 use super::{Queued, Wanted, WantedConfig};
 use crate::error::Error;
@@ -186,6 +189,10 @@ pub enum Command {
     },
     /// Changes the code; answers when that is durable.
     Upgrade(Wanted, Reply<Queued>),
+    /// Makes a new instance of a cut.
+    Fork(ForkInstance, Reply<ForkMade>),
+    /// Goes to another cut.
+    Rewind(WantedRewind),
     /// Answers what the running turn asks.
     Asks(Reply<AskList>),
     /// Gives an answer to what it asks.
@@ -228,6 +235,8 @@ impl Command {
             Self::Folder(reply) => drop(reply.send(Err(error))),
             Self::History(read) => read.refuse(error),
             Self::Maintain(work) => (work.0)(MakeWay::default()).refuse(error),
+            Self::Fork(_, reply) => drop(reply.send(Err(error))),
+            Self::Rewind(wanted) => drop(wanted.reply.send(Err(error))),
             Self::Upgrade(_, reply) => drop(reply.send(Err(error))),
             Self::Stop(reply) | Self::Start(reply) => drop(reply.send(Err(error))),
             Self::Retry(_, reply) => drop(reply.send(Err(error))),

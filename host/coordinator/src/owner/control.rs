@@ -93,12 +93,16 @@ impl Owner {
         self.warm.drop_guest();
         self.maintenance.over().await;
         self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminating);
-        let result = self.parts.store.delete(self.id).await;
+        let result = match self.leave_to_forks().await {
+            Ok(()) => self.parts.store.delete(self.id).await.map_err(Error::from),
+            // Others need what is here.
+            Err(error) => Err(error),
+        };
         self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminated);
         self.shown.hub.close(CloseCode::Moved);
         self.parts.instances.forget(self.id, &self.shown);
         self.commands.close();
-        drop(reply.send(result.map_err(Error::from)));
+        drop(reply.send(result));
         while let Some(command) = self.commands.recv().await {
             command.refuse(Error::InstanceNotFound(self.id));
         }

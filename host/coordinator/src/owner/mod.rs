@@ -9,10 +9,12 @@ mod commands;
 mod config;
 mod control;
 mod deadlines;
+mod fork;
 mod hooks;
 mod maintenance;
 mod messages;
 mod open;
+mod rewind;
 mod row;
 mod steer;
 mod suspend;
@@ -54,6 +56,7 @@ pub(crate) use commands::{Ack, Command, HistoryRead, HistoryWork, Incoming, Rece
 pub(crate) use config::{WantedConfig, check_size as check_config_size};
 pub(crate) use messages::HOST_SENDER;
 pub(crate) use open::Opening;
+pub(crate) use rewind::WantedRewind;
 pub(crate) use row::Row;
 pub(crate) use steer::SteerAck;
 pub(crate) use upgrade::{Queued, Wanted};
@@ -164,6 +167,7 @@ pub(crate) struct Owner {
     running: Option<Running>,
     /// The upgrade whose `migrate` runs, and one that has yet to prove itself.
     upgrade: upgrade::Upgrades,
+    rewinds: rewind::Rewinds,
     waiters: Waiters,
     resolved_asks: asks::ResolvedAsks,
     /// What has to wait until a turn is where it was.
@@ -217,6 +221,7 @@ impl Owner {
                 Event::TurnEnd(Ended::Guest(TurnEnd::Suspended { due_ns })) => self.suspend(due_ns),
                 Event::TurnEnd(Ended::Guest(end)) => {
                     Box::pin(self.end_turn(end)).await;
+                    Box::pin(self.rewind_waiting()).await;
                     Box::pin(self.start_next()).await;
                     Box::pin(self.flush_logs()).await;
                     self.collect_if_due(Due::Soon);
@@ -322,6 +327,8 @@ impl Owner {
             Command::SetConfig { wanted, reply } => self.set_config(wanted, reply).await,
             Command::Upgrade(wanted, reply) => self.upgrade(wanted, reply).await,
             command @ (Command::Asks(_) | Command::Give(_)) if self.is_coming_back() => self.defer(command),
+            Command::Fork(request, reply) => answer(reply, self.fork(request).await),
+            Command::Rewind(wanted) => self.rewind(wanted).await,
             Command::Asks(reply) => answer(reply, Ok(self.asks())),
             Command::Give(giving) => self.give(giving).await,
             Command::Interrupt(reply) => answer(reply, self.interrupt()),

@@ -69,6 +69,7 @@ impl Owner {
             queue: queue.into(),
             running: None,
             upgrade: Upgrades::recovered(id, trial.as_deref()),
+            rewinds: super::rewind::Rewinds::new(),
             waiters,
             resolved_asks: super::asks::ResolvedAsks::default(),
             deferred: Vec::new(),

@@ -95,6 +95,16 @@ impl Upgrades {
         });
         Self { current: None, trial }
     }
+
+    /// There is no version on trial any more.
+    pub(super) fn forget_trial(&mut self) {
+        self.trial = None;
+    }
+}
+
+/// The body of a row that asks for this code, as soon as it is its turn.
+pub(super) fn row_of(deployment_id: DeploymentId) -> String {
+    to_json(&UpgradeRow { deployment_id, on_trial: false, now: false })
 }
 
 /// True when a row may be overtaken by an upgrade: it is not being answered. A turn that has begun is gone on with on the code
@@ -128,7 +138,7 @@ pub(super) fn ordered(mut rows: Vec<Row>, stopped: bool) -> Vec<Row> {
 }
 
 /// The schema version from which the new code has to migrate; none when it takes the state as it is.
-fn migrates(old_version: u32, new: &Description) -> Option<u32> {
+pub(super) fn migrates(old_version: u32, new: &Description) -> Option<u32> {
     (new.hooks.contains(&Hook::Migrate) && old_version != new.state_schema_version).then_some(old_version)
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use podium_capabilities::turn::Turn;
 use podium_capabilities::workspace::Workspace;
-use podium_chronicle::{ChronicleError, ContentHash, Named, Sight, VersionKind, WorkPath};
+use podium_chronicle::{ChronicleError, ContentHash, Named, Prepared, Sight, VersionKind, WorkPath};
 use podium_store::{CutKind, NewLogLine, NewUpdate, WorkspaceAt};
 use podium_wire::ErrorCode;
 use podium_wire::rest::LogLevel;
@@ -25,8 +25,13 @@ pub(super) fn named(cut: u64, at: Option<&WorkspaceAt>) -> Result<Named, Error> 
     Ok(Named { cut, version: at.version, root: Some(root) })
 }
 
+/// A version as a cut names it.
+pub(super) fn at(prepared: &Prepared) -> WorkspaceAt {
+    WorkspaceAt { version: prepared.version, root: prepared.root.as_bytes().to_vec() }
+}
+
 /// Does what may block with a workspace.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     workspace: &Workspace,
     work: impl FnOnce(&Workspace) -> Result<T, ChronicleError> + Send + 'static,
 ) -> Result<T, Error> {
@@ -172,7 +177,7 @@ impl Owner {
         }
         let cut = self.core.cut + 1;
         let prepared = blocking(&self.workspace, move |workspace| workspace.prepare(kind, cut, turn)).await?;
-        Ok(prepared.map(|prepared| WorkspaceAt { version: prepared.version, root: prepared.root.as_bytes().to_vec() }))
+        Ok(prepared.as_ref().map(at))
     }
 
     /// The cut that names a version was made.

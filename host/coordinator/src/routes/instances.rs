@@ -119,7 +119,7 @@ pub(super) async fn delete(State(parts): State<Arc<Parts>>, Instance(id): Instan
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn with_url(mut info: InstanceInfo, headers: &HeaderMap) -> InstanceInfo {
+pub(super) fn with_url(mut info: InstanceInfo, headers: &HeaderMap) -> InstanceInfo {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
     info.ws_url = format!("ws://{host}/agent/{}", info.instance_id);
     info

@@ -9,6 +9,7 @@ mod body;
 mod chronicle;
 mod config;
 mod control;
+mod cuts;
 mod deployments;
 mod extract;
 mod files;
@@ -90,6 +91,10 @@ fn instance_routes() -> Table {
         .route("/messages/{message}/discard", post(messages::discard))
         .route("/steer", post(steer::send))
         .route("/upgrade", post(upgrade::upgrade))
+        .route("/cuts", get(cuts::list))
+        .route("/fork", post(cuts::fork))
+        .route("/rewind", post(cuts::rewind))
+        .route("/diff", get(cuts::differences))
         .route("/asks", get(asks::list))
         .route("/answer", post(asks::answer))
         .route("/approve", post(asks::approve))

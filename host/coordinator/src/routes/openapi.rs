@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use podium_wire::asks::{AskList, GivenAnswer, GivenDecision};
 use podium_wire::chronicle::{ChronicleChecked, ChronicleCollected, ChronicleStats};
+use podium_wire::cuts::{CutDiff, CutPage, ForkInstance, Forked, RewindInstance, RewindReceipt};
 use podium_wire::error::ErrorBody;
 use podium_wire::frames::{ClientFrame, PROTOCOL, ServerFrame};
 use podium_wire::rest::{
@@ -230,6 +231,28 @@ fn of_instance() -> Vec<Operation> {
         )
         .takes(json::<PostMessage>())
         .gives(202, "It is accepted; the agent is given it when it next waits.", json::<MessageReceipt>()),
+        Operation::new("get", "/cuts", "cuts", "Every state that the instance was ever in, oldest first.")
+            .query("after", "integer", AFTER)
+            .query("limit", "integer", LIMIT)
+            .gives(200, "A page of them.", json::<CutPage>()),
+        Operation::new(
+            "post",
+            "/rewind",
+            "rewind",
+            "Goes to another cut: state, messages, files, configuration and code.",
+        )
+        .takes(json::<RewindInstance>())
+        .gives(200, "It is there, by a cut of its own.", json::<RewindReceipt>()),
+        Operation::new("post", "/fork", "fork", "Makes a new instance that begins as a copy of a cut.")
+            .takes(json::<ForkInstance>())
+            .gives(201, "It can be talked to.", json::<Forked>()),
+        Operation::new("get", "/diff", "diff", "What differs between two cuts.")
+            .query("from", "integer", "The one cut.")
+            .query("to", "integer", "The other.")
+            .query("messages_after", "integer", "Begin behind this message: `messages.next` of the page before.")
+            .query("files_after", "integer", "Begin behind so many files: `files.next` of the page before.")
+            .query("limit", "integer", LIMIT)
+            .gives(200, "A page of it.", json::<CutDiff>()),
         Operation::new("get", "/asks", "asks", "What the running turn asks people, oldest first.").gives(
             200,
             "Everything that waits for an answer.",

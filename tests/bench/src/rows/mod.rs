@@ -8,6 +8,7 @@ mod density;
 mod disk;
 mod durable;
 mod files;
+mod fork;
 mod neighbour;
 mod profile;
 mod recovery;
@@ -88,6 +89,8 @@ pub enum Row {
     Neighbour,
     /// The versioned workspace.
     Chronicle,
+    /// Fork and rewind with a large workspace.
+    Fork,
     /// Where processor time goes.
     Profile,
 }
@@ -109,6 +112,7 @@ impl Row {
         Self::Durable,
         Self::Neighbour,
         Self::Chronicle,
+        Self::Fork,
         Self::Profile,
     ];
 
@@ -129,6 +133,7 @@ impl Row {
             Self::Durable => "durable",
             Self::Neighbour => "neighbour",
             Self::Chronicle => "chronicle",
+            Self::Fork => "fork",
             Self::Profile => "profile",
         }
     }
@@ -150,6 +155,7 @@ impl Row {
             Self::Durable => durable::run().await.into(),
             Self::Neighbour => neighbour::run().await.into(),
             Self::Chronicle => chronicle::run().into(),
+            Self::Fork => fork::run().await.into(),
             Self::Profile => profile::run().await,
         }
     }

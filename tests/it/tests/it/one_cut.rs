@@ -3,28 +3,12 @@
 //! The store, not the folder, is the truth of a cut: after kill -9 the folder is brought back to it, so that a change
 //! which was not recorded would be gone.
 
-use std::collections::BTreeMap;
-
 use podium_it::database::Databases;
+use podium_it::moment::files;
 use podium_it::{Client, Host, agents, component, eventually};
-use podium_wire::rest::{FileKind, InstanceStatus};
+use podium_wire::rest::InstanceStatus;
 use podium_wire::{ErrorCode, InstanceId};
 use serde_json::json;
-
-/// Every file with its content; folders and links by a word.
-async fn files(client: &Client, id: InstanceId) -> BTreeMap<String, String> {
-    let mut files = BTreeMap::new();
-    for entry in client.files(id).await.files {
-        let content = match entry.kind {
-            FileKind::File => client.file(id, &entry.path).await.text(),
-            FileKind::Folder => "(folder)".to_owned(),
-            FileKind::Symlink => "(link)".to_owned(),
-            FileKind::Other => "(other)".to_owned(),
-        };
-        files.insert(entry.path, content);
-    }
-    files
-}
 
 /// Scribes of WASI 0.2 and of 0.3.
 const SCRIBES: [&str; 2] = ["scribe", "scribe3"];

@@ -7,6 +7,7 @@
 mod asks;
 mod catalogue;
 mod chronicle;
+mod cuts;
 mod rest;
 mod updates;
 mod ws;
@@ -67,6 +68,7 @@ fn all() -> Vec<Sample> {
     samples.extend(rest::samples());
     samples.extend(asks::samples());
     samples.extend(chronicle::samples());
+    samples.extend(cuts::samples());
     samples
 }
 

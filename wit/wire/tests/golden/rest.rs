@@ -31,7 +31,7 @@ fn digest() -> Digest {
     Digest::from_bytes([0x2b; 32])
 }
 
-fn deployment_id() -> DeploymentId {
+pub(crate) fn deployment_id() -> DeploymentId {
     DeploymentId::new("counter".parse().expect("a type"), "1.2.3".parse().expect("a version"), &digest())
 }
 
@@ -145,8 +145,24 @@ fn log_line() -> LogLine {
     }
 }
 
-fn history() -> HistoryEntry {
+pub(crate) fn history() -> HistoryEntry {
     HistoryEntry { seq: 2, cut: 4, role: Role::Assistant, text: "Hello.".into(), at: AT }
+}
+
+pub(crate) fn info() -> InstanceInfo {
+    InstanceInfo {
+        instance_id: instance(),
+        deployment_id: deployment_id(),
+        status: InstanceStatus::Parked,
+        cut: 4,
+        config: object(json!({"greeting": "good day"})),
+        config_rev: 2,
+        state_version: 3,
+        last_seq: 14,
+        inbox: 1,
+        created_at: AT,
+        ws_url: format!("ws://127.0.0.1:8090/agent/{}", instance()),
+    }
 }
 
 fn trap() -> WireError {
@@ -169,19 +185,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         },
         "InstanceSummary" => summary(),
         "InstancePage" => InstancePage { instances: vec![summary()], next: Some(instance()) },
-        "InstanceInfo" => InstanceInfo {
-            instance_id: instance(),
-            deployment_id: deployment_id(),
-            status: InstanceStatus::Parked,
-            cut: 4,
-            config: object(json!({"greeting": "good day"})),
-            config_rev: 2,
-            state_version: 3,
-            last_seq: 14,
-            inbox: 1,
-            created_at: AT,
-            ws_url: format!("ws://127.0.0.1:8090/agent/{}", instance()),
-        },
+        "InstanceInfo" => info(),
         "PostMessage" => PostMessage { id: Some("m-1".into()), content: content() },
         "MessageReceipt" => MessageReceipt { message_id: "m-1".into(), duplicate: false },
         "MessageOutcome" => MessageOutcome {

@@ -8,10 +8,10 @@ use podium_wire::error::WireError;
 use podium_wire::rest::InstanceStatus;
 use podium_wire::updates::{
     CodeBlock, ConfigChanged, CutMade, DeploymentChanged, DeploymentReason, EventType, FileChange, FileChangeKind,
-    Item, ItemText, Lagged, MessageAccepted, OpenItem, Plan, PlanContent, PlanStep, PlanStepRef, Reset, StateDelta,
-    StatusChange, StatusEvent, SteerDelivered, SteerFailed, SteerUndelivered, StepStatus, StreamEnd, StreamStart,
-    TerminalComplete, TerminalStream, ToolCall, ToolCallDelta, ToolCallStart, ToolError, ToolKind, ToolResult,
-    TurnKind, TurnRestarted, TurnSnapshot, Update, UpdateBody, Usage,
+    Item, ItemText, Lagged, MessageAccepted, OpenItem, Plan, PlanContent, PlanStep, PlanStepRef, Reset, Rewound,
+    StateDelta, StatusChange, StatusEvent, SteerDelivered, SteerFailed, SteerUndelivered, StepStatus, StreamEnd,
+    StreamStart, TerminalComplete, TerminalStream, ToolCall, ToolCallDelta, ToolCallStart, ToolError, ToolKind,
+    ToolResult, TurnKind, TurnRestarted, TurnSnapshot, Update, UpdateBody, Usage,
 };
 use serde_json::json;
 
@@ -158,6 +158,7 @@ fn body(kind: EventType) -> UpdateBody {
             reason: DeploymentReason::PutBack,
             error: Some(WireError::new(ErrorCode::GuestTrap, "the agent panicked")),
         })),
+        EventType::Rewound => UpdateBody::Rewound(Rewound { to: 4, from: 9, left: vec!["cache".into()] }),
         EventType::Cut => UpdateBody::Cut(CutMade {
             cut: 4,
             turn_id: Some(TURN.into()),
