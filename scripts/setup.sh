@@ -44,6 +44,9 @@ command -v cc >/dev/null || install build-essential
 command -v python3 >/dev/null || install python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
 
+# pjdfstest, which the stories of `podium mount` run, reads access control lists.
+[ -e /usr/include/sys/acl.h ] || install libacl1-dev
+
 # Agents are WebAssembly: rustup's target where it is installed, else Debian's packages.
 if [ "${PODIUM_WASM_TOOLCHAIN:-}" != debian ] && [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2/lib" ]; then
     exit 0

@@ -39,6 +39,10 @@ impl Beneath {
         retried(|| rustix::fs::open(path, flags, Mode::empty())).map(|root| Self { root })
     }
 
+    pub(crate) fn into_root(self) -> OwnedFd {
+        self.root
+    }
+
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }

@@ -166,6 +166,16 @@ impl DirtySet {
         self.inner().rename(from, to, Scope::Beneath);
     }
 
+    /// Two entries changed places, with everything beneath them.
+    pub fn exchanged(&self, one: &WorkPath, other: &WorkPath) {
+        let inner = &mut *self.inner();
+        inner.generation.add(one, Scope::Beneath);
+        inner.generation.add(other, Scope::Beneath);
+        let writers = inner.writers.exchange(one, other);
+        let linked = inner.linked.exchange(one, other);
+        inner.keep_or_scan(writers, linked);
+    }
+
     /// True when a snapshot would look at something.
     pub fn is_dirty(&self) -> bool {
         let inner = self.inner();
@@ -300,10 +310,17 @@ impl Inner {
     fn rename(&mut self, from: &WorkPath, to: &WorkPath, scope: Scope) {
         self.generation.add(from, scope);
         self.generation.add(to, scope);
-        if !self.writers.rename(from, to) {
+        let writers = self.writers.rename(from, to);
+        let linked = self.linked.rename(from, to);
+        self.keep_or_scan(writers, linked);
+    }
+
+    /// Follows no names any more of which there was not room for all.
+    fn keep_or_scan(&mut self, writers: bool, linked: bool) {
+        if !writers {
             self.unfollowed += self.writers.clear().map(|uses| uses.handles + uses.mappings).sum::<usize>();
         }
-        if !self.linked.rename(from, to) {
+        if !linked {
             drop(self.linked.clear());
             self.links_lost = true;
         }
@@ -351,6 +368,17 @@ mod tests {
         dirty.closed(1, 2);
         let generation = dirty.take();
         assert!(generation.mapped.contains(&(1, 2)));
+    }
+
+    #[test]
+    fn what_is_open_goes_with_an_exchange_both_ways() {
+        let dirty = DirtySet::new();
+        dirty.opened_for_writing(1, 2, &path("d/a"));
+        dirty.opened_for_writing(1, 3, &path("f"));
+        taken(&dirty);
+        dirty.exchanged(&path("d"), &path("f"));
+        assert_eq!(dirty.take().paths[&path("d")], Scope::Beneath);
+        assert_eq!(taken(&dirty), ["d", "f/a"]);
     }
 
     #[test]

@@ -118,6 +118,13 @@ impl<T: Default> Followed<T> {
         self.by_name.range(itself).chain(within.filter(|(name, _)| name != folder)).cloned().collect()
     }
 
+    /// Lets names beneath two paths, neither of which lies in the other, change places; false when there is no room for them.
+    pub(crate) fn exchange(&mut self, one: &WorkPath, other: &WorkPath) -> bool {
+        let mut moving = self.beneath(one);
+        moving.extend(self.beneath(other));
+        self.move_names(moving, |name| name.moved(one, other).or_else(|| name.moved(other, one)))
+    }
+
     /// Follows nothing any more; gives what was known.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> {
         self.bytes = 0;

@@ -2,8 +2,8 @@
 //!
 //! Owns `chronicle/work/` (one plain folder, what a guest sees), `metadata/cas/` (content by its hash, in append-only segments) and
 //! `metadata/chronicle.db` (trees, versions, iterations). A snapshot makes what is dirty a version, durable before `messages.db` names it;
-//! opening, rolling back and restoring bring the folder to a version. Must never know of guests, mounts or sockets, and must
-//! never trust the folder more than the store: the content of a cut is what its root names (TURN.md §3).
+//! opening, rolling back and restoring bring the folder to a version; `fuse` shows the folder as a file system. Must never know of guests or sockets, and
+//! must never trust the folder more than the store: the content of a cut is what its root names (TURN.md §3).
 
 mod beneath;
 mod cas;
@@ -15,6 +15,7 @@ mod failpoint;
 mod followed;
 mod fork;
 mod fsck;
+pub mod fuse;
 mod gc;
 mod hash;
 mod history;
@@ -42,7 +43,7 @@ mod version;
 mod view;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use chronicle::{Chronicle, Named, Opened, Place, Surroundings, boot_id};
 pub use diff::{FileChange, TextDiff};

@@ -110,6 +110,49 @@ pub const IGNORE_BACK_MS: u64 = 60_000;
 /// Rounds of removing what stands in the way, each of which another process may undo.
 pub const PLACE_TRIES: u32 = 16;
 
+/// Inodes that a mount remembers for the kernel: as many entries as the largest workspace has. Beyond, names are not found.
+pub const MOUNT_NODES_MAX: usize = 1 << 20;
+
+/// Names of one inode that a mount remembers; a file with more hard links is found again by its path.
+pub(crate) const MOUNT_NAMES_MAX: usize = 16;
+
+/// Folders within each other that are reached through a mount: deeper than versions go, because a tree must be removable that is too deep for them.
+pub(crate) const MOUNT_CHAIN_MAX: usize = 16_384;
+
+/// Folders that a mount keeps open, so that most calls open none.
+pub(crate) const MOUNT_FOLDERS_MAX: usize = 64;
+
+/// Threads of a mount; what one of them waits for is the disk.
+pub(crate) const MOUNT_THREADS_MAX: usize = 4;
+
+/// Descriptors of a mount without the files that are open through it: its folders, and a descriptor of the device for each thread.
+pub(crate) const MOUNT_DESCRIPTORS: usize = MOUNT_FOLDERS_MAX + MOUNT_THREADS_MAX + 2;
+
+/// Places of the history that a mount remembers for the kernel, and of which one may be open.
+pub(crate) const MOUNT_PAST_MAX: usize = 1 << 16;
+
+/// Names of the history that a listing has in memory.
+pub(crate) const MOUNT_LISTED_NAMES: usize = 256;
+
+/// Of the descriptors that files of agents may have, one in so many may be of files that are open through one mount: others have turns.
+pub(crate) const MOUNT_FILES_SHARE: usize = 4;
+
+/// Bytes of one read or write through a mount: what the kernel brings at once.
+pub(crate) const MOUNT_IO_BYTES: u32 = 1024 * 1024;
+
+/// How long the kernel believes what it was told of a name or a file, while nothing but the mount changes them, milliseconds: nearly all of what
+/// longer times save, and a bound for what a person does to the folder behind everybody's back.
+pub(crate) const MOUNT_TTL_MS: u64 = 1000;
+
+/// A cut is made of what was written through a mount when nothing was for this long, milliseconds (TURN.md §8).
+pub const MOUNT_QUIET_MS: u64 = 1000;
+
+/// And after this long even if it goes on, milliseconds: who writes without rest is not lost either.
+pub const MOUNT_BUSY_MS: u64 = 30_000;
+
+/// How long the writers in flight of a mount are waited for, milliseconds. They wait for the disk only.
+pub(crate) const MOUNT_DRAIN_MS: u64 = 5000;
+
 /// How large a workspace and its history may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

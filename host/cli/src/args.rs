@@ -11,8 +11,8 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    build, chat, chronicle, completions, config, deploy, deployment, dev, doctor, files, instance, logs, man, new,
-    status, token, top, up,
+    build, chat, chronicle, completions, config, deploy, deployment, dev, doctor, files, instance, logs, man, mount,
+    new, status, token, top, up,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -107,6 +107,7 @@ pub(crate) enum Command {
     /// The history of an instance's workspace
     #[command(subcommand)]
     Chronicle(chronicle::Chronicle),
+    Mount(mount::Mount),
     Logs(logs::Logs),
     /// An instance's configuration
     #[command(subcommand)]
@@ -168,6 +169,9 @@ mod tests {
             "podium instance create hello --config -".to_owned(),
             "podium instance list --json --url http://127.0.0.1:1".to_owned(),
             format!("podium instance info {id}"),
+            format!("podium mount {id}"),
+            format!("podium mount {id} /mnt/agent --detach"),
+            format!("podium mount --unmount {id}"),
             format!("podium instance state {id} /count"),
             format!("podium instance stop {id}"),
             format!("podium instance start {id}"),

@@ -1,6 +1,7 @@
 //! Every failure of the coordinator and the code it is answered with: the one place that maps them.
 
 use podium_chronicle::ChronicleError;
+use podium_chronicle::fuse::MountError;
 use podium_registry::RegistryError;
 use podium_runtime::LoadError;
 use podium_store::{AcceptError, StoreError};
@@ -38,6 +39,9 @@ pub enum Error {
     /// The workspace or its history failed.
     #[error(transparent)]
     Workspace(#[from] ChronicleError),
+    /// The workspace cannot be mounted, or its mount not closed.
+    #[error(transparent)]
+    Mount(#[from] MountError),
     /// The disk failed outside the databases.
     #[error("the workspace cannot be used: {0}")]
     Io(#[from] std::io::Error),
@@ -63,9 +67,20 @@ impl Error {
             Self::Registry(error) => error.code(),
             Self::Load(error) => error.code(),
             Self::Workspace(error) => error.code(),
+            Self::Mount(error) => mount_code(error),
             Self::Io(error) => io_code(error),
             Self::Stopping => ErrorCode::ShuttingDown,
         }
+    }
+}
+
+fn mount_code(error: &MountError) -> ErrorCode {
+    match error {
+        MountError::Unavailable(_) => ErrorCode::MountUnavailable,
+        MountError::Place { .. } => ErrorCode::InvalidMountDir,
+        MountError::File { source, .. } => io_code(source),
+        MountError::NoDescriptors => ErrorCode::TooManyConnections,
+        MountError::Busy => ErrorCode::MountBusy,
     }
 }
 

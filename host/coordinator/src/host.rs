@@ -38,6 +38,9 @@ pub enum HostError {
     /// The folder for staged uploads does not open.
     #[error("the folder for uploads cannot be used: {0}")]
     Staging(#[source] std::io::Error),
+    /// Mounts that a dead host left behind cannot be taken away.
+    #[error("mounts that a dead host left behind cannot be taken away: {0}")]
+    Mounts(#[source] std::io::Error),
     /// The threads for agents do not start.
     #[error("the threads for agents cannot be started: {0}")]
     Threads(#[source] std::io::Error),
@@ -75,6 +78,8 @@ pub struct Parts {
     pub websockets: Part,
     /// Instances' workspaces.
     pub workspaces: Workspaces,
+    /// Descriptors of files that agents, and people through mounts, have open.
+    pub guest_files: Part,
     /// Files that are in transfer.
     pub transfers: Transfers,
     /// What the operator set.
@@ -100,6 +105,11 @@ impl Host {
         let clock = Clock::system();
         let random = Randomness::system();
         let token = data.token(&random)?;
+        for place in
+            podium_chronicle::fuse::sweep(&podium_chronicle::fuse::mark(data.path())).map_err(HostError::Mounts)?
+        {
+            tracing::warn!(place = %place.display(), "a mount that a dead host left behind is taken away");
+        }
         let store = Store::open(data.path(), &clock)?;
         let registry = Arc::new(Registry::open(&data.path().join("deployments"))?);
         let code_cache = data.path().join("cache").join("code");
@@ -107,12 +117,13 @@ impl Host {
         let budget = Budget::of_process();
         let transfers = Transfers::open(data.path(), Part::new(budget.transfers)).map_err(HostError::Staging)?;
         let workspaces = Workspaces::new(clock.clone(), budget.histories);
+        let guest_files = Part::new(budget.guest_files);
         let runtime = RuntimeConfig {
             code_cache,
             clock: clock.clone(),
             random: random.clone(),
             threads: threads.clone(),
-            files: Part::new(budget.guest_files),
+            files: guest_files.clone(),
             warm: options.warm,
             guests: options.guests,
             compiler,
@@ -134,6 +145,7 @@ impl Host {
             connections: Part::new(budget.connections),
             websockets: Part::new(budget.websockets),
             workspaces,
+            guest_files,
             transfers,
             options,
             data,

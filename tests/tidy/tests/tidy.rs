@@ -183,6 +183,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("chat", &[]),
     ("files", &["ls", "cat", "get", "put", "history", "restore", "rm"]),
     ("chronicle", &["stats", "fsck", "gc"]),
+    ("mount", &[]),
     ("logs", &[]),
     ("config", &["get", "set"]),
     ("status", &[]),

@@ -106,6 +106,11 @@ codes! {
     3031 IterationNotFound "iteration_not_found" 404 false "`podium files history ID PATH` shows what is kept.";
     3032 CutNotFound "cut_not_found" 404 false "`podium instance cuts ID` shows what there is.";
     3033 CutNotKept "cut_not_kept" 409 false "Its files were collected; choose a later cut.";
+    3040 AlreadyMounted "already_mounted" 409 false "Use the folder where it is mounted, or unmount it there: `podium mount --unmount ID`.";
+    3041 NotMounted "not_mounted" 404 false "Mount it: `podium mount ID`.";
+    3042 InvalidMountDir "invalid_mount_dir" 422 false "Name an empty folder of the host's machine, outside the host's data folder.";
+    3043 MountUnavailable "mount_unavailable" 501 false "A mount needs /dev/fuse, and root or the program `fusermount3` (Debian's fuse3); `podium doctor` says what is missing.";
+    3044 MountBusy "mount_busy" 503 true "A call on the mount hangs; end the process that makes it, or unmount.";
     // 4xxx: how a turn ended.
     4001 GuestTrap "guest_trap" 500 false "The agent crashed; its log has the trace.";
     4002 GuestError "guest_error" 500 false "The agent answered with an error.";

@@ -462,6 +462,22 @@ pub struct ExternalCut {
     pub cut: u64,
 }
 
+/// Asks for a mount of the workspace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostMount {
+    /// An empty folder of the host's machine, absolute; none: one in the instance's own folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
+}
+
+/// Where the workspace is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MountInfo {
+    /// The folder on the host's machine.
+    pub dir: String,
+}
+
 /// Answer of `/health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {

@@ -88,6 +88,7 @@ impl Doctor {
         checks.extend(memory_of(machine::memory(), groups.memory()));
         checks.push(threads_of(getrlimit(Resource::Nproc).current, groups.threads()));
         checks.push(processors(&groups));
+        checks.push(mounts());
         if context.output.is_json() {
             context.output.json(&Report { checks: &checks })?;
         } else {
@@ -181,6 +182,35 @@ fn data_folder(context: &Context<'_>) -> Check {
             let detail = format!("the free space of {shown} is unknown: {error}");
             Check::not_ok(NAME, Verdict::Advice, detail, format!("df -h {shown}"))
         }
+    }
+}
+
+/// Whether a host of this user can show workspaces as file systems (`podium mount`).
+fn mounts() -> Check {
+    let device = accessat(CWD, "/dev/fuse", Access::READ_OK | Access::WRITE_OK, AtFlags::empty()).is_ok();
+    let helper = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path)
+            .any(|folder| accessat(CWD, folder.join("fusermount3"), Access::EXEC_OK, AtFlags::empty()).is_ok())
+    });
+    mounts_of(device, rustix::process::geteuid().is_root(), helper)
+}
+
+fn mounts_of(device: bool, is_root: bool, helper: bool) -> Check {
+    const NAME: &str = "mounts";
+    if !device {
+        let detail = "/dev/fuse cannot be used, so there is no `podium mount`; all else works";
+        return Check::not_ok(
+            NAME,
+            Verdict::Advice,
+            detail,
+            "modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN",
+        );
+    }
+    if is_root || helper {
+        Check::ok(NAME, "workspaces can be mounted")
+    } else {
+        let detail = "who is not root needs `fusermount3` for `podium mount`; all else works";
+        Check::not_ok(NAME, Verdict::Advice, detail, "apt-get install fuse3")
     }
 }
 
@@ -335,6 +365,16 @@ mod tests {
             few.detail,
             "have 10000 (vm.max_map_count): 1000 agents in a turn at once; 64000 are needed for 10000"
         );
+    }
+
+    #[test]
+    fn mounts_need_the_device_and_root_or_its_helper() {
+        assert_eq!(mounts_of(true, true, false).result, Verdict::Ok);
+        assert_eq!(mounts_of(true, false, true).result, Verdict::Ok);
+        assert_eq!(mounts_of(true, false, false).mend, ["apt-get install fuse3"]);
+        let none = mounts_of(false, true, true);
+        assert_eq!(none.result, Verdict::Advice);
+        assert!(none.mend[0].contains("modprobe fuse"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod input;
 pub(crate) mod instance;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod mount;
 pub(crate) mod new;
 pub(crate) mod status;
 pub(crate) mod token;
@@ -60,6 +61,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Chat(chat) => chat.run(context),
         Command::Files(files) => files.run(context),
         Command::Chronicle(chronicle) => chronicle.run(context),
+        Command::Mount(mount) => mount.run(context),
         Command::Logs(logs) => logs.run(context),
         Command::Config(config) => config.run(context),
         Command::Status(status) => status.run(context),

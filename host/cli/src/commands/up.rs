@@ -225,7 +225,7 @@ pub(crate) fn failure(error: &ServeError) -> Failure {
             crate::exit::storage_code(source)
         }
         ServeError::Host(HostError::Data(podium_kit::data::DataError::Unknown)) => ErrorCode::Usage,
-        ServeError::Host(HostError::Staging(source)) => crate::exit::storage_code(source),
+        ServeError::Host(HostError::Staging(source) | HostError::Mounts(source)) => crate::exit::storage_code(source),
         ServeError::Host(HostError::Store(error)) => error.code(),
         ServeError::Host(HostError::Registry(error)) => error.code(),
         ServeError::Host(HostError::Runtime(_) | HostError::Threads(_)) | ServeError::Server(_) => ErrorCode::Internal,

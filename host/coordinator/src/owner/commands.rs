@@ -13,7 +13,7 @@ use podium_store::Outcome;
 use podium_wire::asks::AskList;
 use podium_wire::cuts::ForkInstance;
 use podium_wire::message::MessageContent;
-use podium_wire::rest::{ConfigDocument, InstanceInfo, InstanceStatus, MessageReceipt};
+use podium_wire::rest::{ConfigDocument, InstanceInfo, InstanceStatus, MessageReceipt, MountInfo};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -217,6 +217,12 @@ pub enum Command {
     Write(FileChange, Reply<u64>),
     /// Brings a workspace path to what it was at an iteration; answers the cut.
     Restore(WorkPath, u64, Reply<u64>),
+    /// Mounts the workspace, in a folder of its own or this one; answers where.
+    Mount(Option<PathBuf>, Reply<MountInfo>),
+    /// Answers where the workspace is mounted.
+    Mounted(Reply<MountInfo>),
+    /// Unmounts the workspace.
+    Unmount(Reply<()>),
     /// Removes the instance and its data.
     Delete(Reply<()>),
 }
@@ -243,7 +249,10 @@ impl Command {
             Self::Discard(_, reply) | Self::Write(_, reply) | Self::Restore(.., reply) => drop(reply.send(Err(error))),
             Self::Asks(reply) => drop(reply.send(Err(error))),
             Self::Give(giving) => drop(giving.reply.send(Err(error))),
-            Self::Interrupt(reply) | Self::Delete(reply) | Self::FlushLogs(reply) => drop(reply.send(Err(error))),
+            Self::Mount(_, reply) | Self::Mounted(reply) => drop(reply.send(Err(error))),
+            Self::Interrupt(reply) | Self::Delete(reply) | Self::FlushLogs(reply) | Self::Unmount(reply) => {
+                drop(reply.send(Err(error)));
+            }
         }
     }
 }

@@ -92,6 +92,7 @@ impl Owner {
         self.last_words().await;
         self.warm.drop_guest();
         self.maintenance.over().await;
+        self.take_mount_away().await;
         self.tell_status(InstanceStatus::Stopped, StatusEvent::Terminating);
         let result = match self.leave_to_forks().await {
             Ok(()) => self.parts.store.delete(self.id).await.map_err(Error::from),

@@ -32,6 +32,10 @@ impl Owner {
         if self.stopping {
             return Err(Error::Stopping);
         }
+        if request.at.is_none() && self.running.is_none() {
+            // What a person has written by now is part of it.
+            self.close_mount().await?;
+        }
         let at = self.target(request.at.unwrap_or(self.core.cut)).await?;
         let now = self.parts.clock.now_ms();
         let id = InstanceId::from_uuid(self.parts.random.uuid_v7(now));

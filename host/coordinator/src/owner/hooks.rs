@@ -93,6 +93,7 @@ impl Owner {
 
     async fn begin_hook(&mut self, kind: RowKind, body: String) -> Result<(), Error> {
         let agent = self.load_agent().await?;
+        self.close_mount().await?;
         let start = self.first_attempt(kind);
         self.store.begin_hook(start.clone()).await?;
         self.start_turn(&agent, Row::hook(start, body)).await

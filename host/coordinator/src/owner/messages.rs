@@ -101,7 +101,8 @@ impl Owner {
     async fn insert_row(&mut self, mut new: NewRow) -> Result<(MessageAccepted, oneshot::Receiver<Outcome>), Error> {
         self.mark_active().await?;
         let idle = self.running.is_none() && self.queue.is_empty();
-        if idle {
+        // The turn's base is the cut of what was written through a mount. Where that cannot be made, the turn begins later.
+        if idle && self.close_mount().await.is_ok() {
             // The turn begins in the same transaction that accepts its message.
             new.start = Some(self.first_attempt(new.kind));
         }

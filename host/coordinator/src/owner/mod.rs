@@ -13,6 +13,7 @@ mod fork;
 mod hooks;
 mod maintenance;
 mod messages;
+mod mount;
 mod open;
 mod rewind;
 mod row;
@@ -182,6 +183,8 @@ pub(crate) struct Owner {
     maintenance: Maintenance,
     /// The guest that is kept between turns.
     warm: Warm,
+    /// The workspace as a person sees it.
+    mounting: mount::Mounting,
     /// True when `on-init` has refused the instance: it never lived.
     was_refused: bool,
 }
@@ -195,6 +198,7 @@ enum Event {
     WaitSettled,
     LogsDue,
     StartAgain,
+    MountDue,
     Idle,
     WarmIdle,
     WarmPressed,
@@ -230,6 +234,7 @@ impl Owner {
                 Event::WaitSettled => Box::pin(self.wait_settled()).await,
                 Event::LogsDue => Box::pin(self.flush_logs()).await,
                 Event::StartAgain => Box::pin(self.start_next()).await,
+                Event::MountDue => Box::pin(self.mount_due()).await,
                 Event::Idle => {
                     if Box::pin(self.rest()).await {
                         return;
@@ -255,6 +260,12 @@ impl Owner {
                 Box::pin(self.wait_ended()).await;
             }
             self.do_deferred().await;
+            if self.mounting.has_ended() {
+                Box::pin(self.mount_ended()).await;
+            }
+            if self.running.is_none() {
+                Box::pin(self.reopen_mount()).await;
+            }
             self.drop_stale_guest();
             self.show_status();
             if self.running.is_some() {
@@ -272,7 +283,8 @@ impl Owner {
     /// as often as it likes comes after them.
     async fn next_event(&mut self, grace: Option<&mut Pin<Box<tokio::time::Sleep>>>) -> Event {
         let (is_free, now) = (self.running.is_none(), self.parts.clock.monotonic());
-        let idle = is_free && self.queue.is_empty() && self.shown.hub.clients() == 0 && !self.warm.is_kept();
+        let is_in_use = self.shown.hub.clients() > 0 || self.warm.is_kept() || self.mounting.is_mounted();
+        let idle = is_free && self.queue.is_empty() && !is_in_use;
         let idle_after = Duration::from_millis(IDLE_MS);
         let shutdown = &self.parts.shutdown;
         let wait = self.running.as_ref().filter(|running| !running.forgiven).and_then(|running| running.wait.number());
@@ -281,6 +293,7 @@ impl Owner {
         let settles = if comes_back { wait.map(|_| now) } else { self.deadlines.wait(wait, now) };
         let starts = self.deadlines.start();
         let logs = self.deadlines.log(self.shown.logs.is_waiting(), now);
+        let mount_due = self.mounting.cut_due();
         let end = async {
             match &mut self.running {
                 Some(running) => running.end.as_mut().await,
@@ -307,6 +320,8 @@ impl Owner {
             () = self.shown.hub.changed() => Event::Look,
             () = self.warm.asked_to_leave(), if is_free => Event::WarmPressed,
             () = self.warm.idle(now), if is_free => Event::WarmIdle,
+            () = self.mounting.woken() => Event::Look,
+            () = reached(mount_due, now), if is_free => Event::MountDue,
             () = tokio::time::sleep(idle_after), if idle => Event::Idle,
         }
     }
@@ -341,6 +356,9 @@ impl Owner {
             Command::Maintain(work) => self.maintain(work),
             Command::Write(change, reply) => answer(reply, self.write_file(change).await),
             Command::Restore(path, n, reply) => answer(reply, self.restore_file(path, n).await),
+            Command::Mount(place, reply) => answer(reply, self.mount(place).await),
+            Command::Mounted(reply) => answer(reply, self.mounted()),
+            Command::Unmount(reply) => answer(reply, self.unmount().await),
             Command::Delete(reply) => return Some(reply),
         }
         None
@@ -408,6 +426,11 @@ impl Owner {
         }
         for command in std::mem::take(&mut self.deferred) {
             command.refuse(Error::Stopping);
+        }
+        if self.mounting.is_mounted()
+            && let Err(error) = self.unmount().await
+        {
+            tracing::warn!(instance = %self.id, %error, "a mount is left behind");
         }
         self.flush_logs().await;
         self.warm.drop_guest();

@@ -80,6 +80,7 @@ impl Owner {
             deadlines: Deadlines::default(),
             maintenance: super::maintenance::Maintenance::default(),
             warm: Warm::default(),
+            mounting: super::mount::Mounting::default(),
             was_refused: false,
         };
         owner.shown.hub.set_position(owner.position());

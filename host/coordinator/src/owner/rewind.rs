@@ -102,6 +102,8 @@ impl Owner {
                 .map_err(|error| Error::CodeUnavailable(component.clone(), Box::new(error)))?;
         }
         self.mark_active().await?;
+        // What a person wrote is of the time before.
+        self.close_mount().await?;
         // Durable before the rewind, so that no crash leaves the instance on code that was not asked for. Should the rewind not be
         // made, it asks for the code that runs.
         let upgrade = if migrates { Some(self.accept_upgrade(kept, sender).await?) } else { None };

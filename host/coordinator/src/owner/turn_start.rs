@@ -67,6 +67,10 @@ impl Owner {
                 return;
             }
             let Some(row) = self.queue.front().cloned() else { return };
+            if let Err(error) = self.close_mount().await {
+                tracing::error!(instance = %self.id, code = %error.code(), %error, "a turn waits for a mount");
+                return self.deadlines.start_failed(self.parts.clock.monotonic());
+            }
             if row.kind == RowKind::Upgrade {
                 // Needs the new code, and not the old one, which may be what does not load.
                 if !self.may_upgrade() {

@@ -94,8 +94,7 @@ impl Owner {
 
     /// Changes a file between turns: a cut `external` before the answer.
     pub(super) async fn write_file(&mut self, change: Written) -> Result<u64, Error> {
-        self.check_between_turns()?;
-        self.limit_workspace().await;
+        self.begin_between_turns().await?;
         let folder = self.folder().await?;
         let dirty = self.workspace.dirty().clone();
         let applied = podium_kit::spawn::blocking(move || Folder::open(&folder)?.apply(change, &dirty)).await;
@@ -104,8 +103,7 @@ impl Owner {
 
     /// Brings a path to what it was, between turns: a cut `external` before the answer.
     pub(super) async fn restore_file(&mut self, path: WorkPath, n: u64) -> Result<u64, Error> {
-        self.check_between_turns()?;
-        self.limit_workspace().await;
+        self.begin_between_turns().await?;
         self.mark_active().await?;
         let restored = blocking(&self.workspace, move |workspace| {
             let brought = workspace.restore(&path, n, Sight::Cuts)?;
@@ -129,11 +127,16 @@ impl Owner {
         }
     }
 
-    fn check_between_turns(&self) -> Result<(), Error> {
+    /// Refuses while a turn runs, and has a mount wait.
+    async fn begin_between_turns(&mut self) -> Result<(), Error> {
         if self.running.is_some() {
             return Err(Error::coded(ErrorCode::TurnActive, "a turn is running"));
         }
-        if self.stopping { Err(Error::Stopping) } else { Ok(()) }
+        if self.stopping {
+            return Err(Error::Stopping);
+        }
+        self.limit_workspace().await;
+        self.close_mount().await
     }
 
     /// A cut of what was written outside a turn; if that failed, or cannot be cut, it is undone.
@@ -149,8 +152,22 @@ impl Owner {
     }
 
     async fn cut_external(&mut self, kind: VersionKind) -> Result<u64, Error> {
+        let workspace = self.snapshot(kind, None).await?;
+        self.cut_version(workspace).await
+    }
+
+    /// A cut of what was written through a mount; none when nothing was.
+    pub(super) async fn cut_mounted(&mut self) -> Result<(), Error> {
+        self.limit_workspace().await;
+        match self.snapshot(VersionKind::External, None).await? {
+            Some(workspace) => self.cut_version(Some(workspace)).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn cut_version(&mut self, workspace: Option<WorkspaceAt>) -> Result<u64, Error> {
         let mut request = self.empty_cut(CutKind::External);
-        request.workspace = self.snapshot(kind, None).await?;
+        request.workspace = workspace;
         let told = self.workspace.take_told();
         for line in told.left_out {
             self.shown.logs.add(NewLogLine {

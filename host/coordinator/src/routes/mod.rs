@@ -19,6 +19,7 @@ mod instances;
 mod logs;
 mod messages;
 mod metrics;
+mod mount;
 mod openapi;
 mod state;
 mod steer;
@@ -105,6 +106,7 @@ fn instance_routes() -> Table {
         .route("/chronicle", get(chronicle::stats))
         .route("/chronicle/fsck", post(chronicle::check))
         .route("/chronicle/gc", post(chronicle::collect))
+        .route("/mount", get(mount::show).post(mount::mount).delete(mount::unmount))
         .route("/files", get(files::list))
         .route("/files/{*path}", file.layer(DefaultBodyLimit::disable()))
         .form("/files/{*path}/history")

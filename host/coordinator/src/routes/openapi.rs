@@ -15,8 +15,8 @@ use podium_wire::error::ErrorBody;
 use podium_wire::frames::{ClientFrame, PROTOCOL, ServerFrame};
 use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, DeploymentDetail, DeploymentPage, ExternalCut, FilePage,
-    Health, HistoryPage, InstanceInfo, InstancePage, IterationPage, LogPage, MessageOutcome, MessageReceipt,
-    PostMessage, PutConfig, RestoreFile, StateDocument, UpgradeInstance, UpgradeReceipt,
+    Health, HistoryPage, InstanceInfo, InstancePage, IterationPage, LogPage, MessageOutcome, MessageReceipt, MountInfo,
+    PostMessage, PostMount, PutConfig, RestoreFile, StateDocument, UpgradeInstance, UpgradeReceipt,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -286,6 +286,24 @@ fn of_instance() -> Vec<Operation> {
             .query("level", "string", "The least level: trace, debug, info, warn or error.")
             .query("follow", "string", "`1` or `true`: go on with lines as they come, as server-sent events.")
             .gives_one_of(200, "Lines.", vec![json::<LogPage>(), Body::Raw("text/event-stream")]),
+        Operation::new("get", "/mount", "mounted", "Where the workspace is mounted on the host's machine.").gives(
+            200,
+            "It is mounted.",
+            json::<MountInfo>(),
+        ),
+        Operation::new(
+            "post",
+            "/mount",
+            "mount",
+            "Shows the workspace as a file system of the host's machine; read-only while a turn runs.",
+        )
+        .takes(json::<PostMount>())
+        .gives(200, "It is mounted.", json::<MountInfo>()),
+        Operation::new("delete", "/mount", "unmount", "Unmounts it; what was written is cut first.").gives(
+            204,
+            "It is not mounted any more.",
+            Body::Empty,
+        ),
         Operation::new("get", "/files", "listFiles", "Everything in the workspace, by path.")
             .query("after", "string", AFTER)
             .query("limit", "integer", "At most so many.")

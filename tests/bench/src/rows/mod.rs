@@ -9,6 +9,7 @@ mod disk;
 mod durable;
 mod files;
 mod fork;
+mod mount;
 mod neighbour;
 mod profile;
 mod recovery;
@@ -87,6 +88,8 @@ pub enum Row {
     Durable,
     /// A neighbour of guests that mean harm.
     Neighbour,
+    /// A mounted workspace beside its folder.
+    Mount,
     /// The versioned workspace.
     Chronicle,
     /// Fork and rewind with a large workspace.
@@ -111,6 +114,7 @@ impl Row {
         Self::Recovery,
         Self::Durable,
         Self::Neighbour,
+        Self::Mount,
         Self::Chronicle,
         Self::Fork,
         Self::Profile,
@@ -132,6 +136,7 @@ impl Row {
             Self::Recovery => "recovery",
             Self::Durable => "durable",
             Self::Neighbour => "neighbour",
+            Self::Mount => "mount",
             Self::Chronicle => "chronicle",
             Self::Fork => "fork",
             Self::Profile => "profile",
@@ -154,6 +159,7 @@ impl Row {
             Self::Recovery => recovery::run().await.into(),
             Self::Durable => durable::run().await.into(),
             Self::Neighbour => neighbour::run().await.into(),
+            Self::Mount => mount::run().await.into(),
             Self::Chronicle => chronicle::run().into(),
             Self::Fork => fork::run().await.into(),
             Self::Profile => profile::run().await,

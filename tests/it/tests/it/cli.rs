@@ -35,6 +35,7 @@ async fn help_names_every_command_with_examples() {
         "chat",
         "files",
         "chronicle",
+        "mount",
         "logs",
         "config",
         "status",

@@ -33,6 +33,7 @@ mod http_edges;
 mod instances;
 mod invariants;
 mod logs;
+mod mount;
 mod one_cut;
 mod owners;
 mod park_retry_discard;

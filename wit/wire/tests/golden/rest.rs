@@ -11,7 +11,8 @@ use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, Deployment, DeploymentDetail, DeploymentPage, Description,
     ExternalCut, FileEntry, FileIteration, FileKind, FileOp, FilePage, Health, HistoryPage, Hook, InstanceInfo,
     InstancePage, InstanceStatus, InstanceSummary, IterationPage, LogLevel, LogLine, LogPage, MessageOutcome,
-    MessageReceipt, PostMessage, PutConfig, RestoreFile, StateDocument, UpgradeInstance, UpgradeReceipt, UpgradeStatus,
+    MessageReceipt, MountInfo, PostMessage, PostMount, PutConfig, RestoreFile, StateDocument, UpgradeInstance,
+    UpgradeReceipt, UpgradeStatus,
 };
 use podium_wire::{DeploymentId, Digest, ErrorCode};
 use serde_json::{Map, Value, json};
@@ -214,6 +215,8 @@ pub(crate) fn samples() -> Vec<Sample> {
         "IterationPage" => IterationPage { iterations: vec![iteration(), deletion()], next: Some(4) },
         "RestoreFile" => RestoreFile { n: 41 },
         "ExternalCut" => ExternalCut { cut: 5 },
+        "PostMount" => PostMount { dir: Some("/mnt/agent".to_owned()) },
+        "MountInfo" => MountInfo { dir: "/mnt/agent".to_owned() },
         "UpgradeInstance" => UpgradeInstance {
             deployment_id: Some("counter:1.3.0".parse().expect("a reference")),
             on_trial: true,
