@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::beneath::{self, NamesBuffer};
 use crate::chronicle::Chronicle;
 use crate::error::ChronicleError;
-use crate::limits::{FILE_BYTES_MAX, Limits};
+use crate::limits::Limits;
 use crate::node::{Kind, Meta, SkipReason};
 use crate::path::WorkPath;
 use crate::rows;
@@ -20,9 +20,9 @@ use crate::trees::Trees;
 const FULL: Totals = Totals { bytes: u64::MAX, entries: u64::MAX, path_bytes: u64::MAX };
 
 /// Bytes of the workspace's limit that an entry takes.
-fn counted(meta: &Meta) -> u64 {
+fn counted(meta: &Meta, limits: &Limits) -> u64 {
     match meta.kind {
-        Ok(Kind::File) if meta.size <= FILE_BYTES_MAX => meta.size,
+        Ok(Kind::File) if meta.size <= limits.file_bytes => meta.size,
         Ok(Kind::Folder | Kind::Link) => 0,
         // Left out of versions.
         Ok(Kind::File) | Err(_) => meta.disk,
@@ -43,7 +43,7 @@ impl Chronicle {
             return self.usage_now();
         }
         let mut totals = Trees::new(&self.database).totals(self.head().1)?;
-        left_out.iter().for_each(|it| totals.add(&it.path, it.disk));
+        left_out.iter().for_each(|it| totals.add_left_out(it));
         Ok(totals)
     }
 
@@ -72,7 +72,7 @@ impl Chronicle {
                     is_full = true;
                     return Ok(false);
                 };
-                totals.add(&path, counted(&meta));
+                totals.add(&path, counted(&meta, &self.limits));
                 if meta.kind == Ok(Kind::Folder) {
                     folders.push(path);
                 }

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use podium_capabilities::ports::{HistoryPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
+use podium_capabilities::ports::{HistoryPort, JournalPort, LogSink, NewLine, Ports, TurnWatch, UpdateSink};
 use podium_capabilities::workspace::{Workspace, Workspaces};
-use podium_capabilities::{Limits, Turn, TurnSpec};
+use podium_capabilities::{JournalStart, Limits, Turn, TurnSpec};
 use podium_chronicle::{Named, Place};
 use podium_kit::descriptors::Part;
 use podium_kit::{BlockingThreads, Clock, Randomness};
 use podium_runtime::{Agent, Call, Compiler, Runtime, RuntimeConfig, TurnEnd, WarmBudget, stop_pair};
 use podium_wire::message::{HistoryEntry, Message, Origin, Role};
-use podium_wire::updates::{TurnKind, Update};
+use podium_wire::updates::{TurnKind, TurnSnapshot, Update};
 use podium_wire::{Digest, WireError};
 use wasmtime::component::{Component, Linker, ResourceTable, Val};
 use wasmtime::{Config, Engine, Store};
@@ -40,6 +40,8 @@ struct Nowhere;
 
 impl UpdateSink for Nowhere {
     fn update(&self, _: Update) {}
+
+    fn snapshot(&self, _: TurnSnapshot) {}
 }
 
 impl LogSink for Nowhere {
@@ -48,6 +50,12 @@ impl LogSink for Nowhere {
 
 impl TurnWatch for Nowhere {
     fn waiting(&self, _: bool) {}
+}
+
+impl JournalPort for Nowhere {
+    fn write(&self, _: Turn) -> BoxFuture<'static, Result<(), WireError>> {
+        async { Ok(()) }.boxed()
+    }
 }
 
 impl HistoryPort for Nowhere {
@@ -79,6 +87,7 @@ impl InATurn {
             warm: WarmBudget::default(),
             guests: 16,
             compiler: Compiler::InProcess,
+            waiting_idle: Duration::MAX,
         })?;
         let agent = runtime.load(&Digest::from_bytes([0; 32]), async { Ok(component.into()) }).await?;
         let nowhere = Arc::new(Nowhere);
@@ -86,7 +95,8 @@ impl InATurn {
             updates: nowhere.clone(),
             logs: nowhere.clone(),
             history: nowhere.clone(),
-            watch: nowhere,
+            watch: nowhere.clone(),
+            journal: nowhere,
             clock: clock.clone(),
         };
         Ok(Self { runtime, agent, clock, ports, workspace })
@@ -109,6 +119,7 @@ impl InATurn {
             config_rev: 1,
             workspace: self.workspace.clone(),
             now_ms: self.clock.now_ms(),
+            journal: JournalStart::Off,
         };
         let turn = Turn::new(spec, self.ports.clone());
         let message = Message {

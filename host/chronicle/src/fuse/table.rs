@@ -104,8 +104,7 @@ impl Table {
     /// An inode goes by another name now.
     pub(crate) fn renamed(&mut self, ino: u64, from: (u64, &[u8]), to: (u64, &[u8])) {
         if let Some(node) = self.nodes.get_mut(&ino) {
-            node.names
-                .retain(|known| !(known.0 == from.0 && *known.1 == *from.1) && !(known.0 == to.0 && *known.1 == *to.1));
+            node.names.retain(|known| ![&from, &to].iter().any(|place| known.0 == place.0 && *known.1 == *place.1));
             node.names.push((to.0, to.1.into()));
         }
     }

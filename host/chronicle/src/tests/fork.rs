@@ -158,7 +158,7 @@ fn a_collection_keeps_what_a_fork_has_not_taken_yet_and_nothing_longer() {
 fn a_fork_of_a_fork_that_nobody_used() {
     let (mut bench, cuts) = origin();
     let (version, root, files) = &cuts[2];
-    let mut first = fork(&mut bench, *version, *root);
+    let first = fork(&mut bench, *version, *root);
     let mut second = nobody();
     Chronicle::plant_from(&place(&first), 1, *root, &place(&second), 7).unwrap();
     second.named = named(*root);

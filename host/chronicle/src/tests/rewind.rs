@@ -21,7 +21,8 @@ fn three() -> (Bench, Vec<super::Files>, Vec<crate::ContentHash>) {
 fn back_and_forth_only_what_differs_is_written() {
     let (mut bench, files, roots) = three();
     for to in [0, 2, 1, 1, 0] {
-        let went = bench.get().go_back(roots[to], bench.named.cut + 1).expect("goes");
+        let cut = bench.named.cut + 1;
+        let went = bench.get().go_back(roots[to], cut).expect("goes");
         assert_eq!((went.prepared.root, bench.files()), (roots[to], files[to].clone()));
         assert!(went.brought.written + went.brought.removed <= 6, "{:?}", went.brought);
         bench.name(&went.prepared);
@@ -29,7 +30,8 @@ fn back_and_forth_only_what_differs_is_written() {
         bench.get().commit(went.prepared.version, cut).expect("is named");
         bench.assert_at_head();
     }
-    let went = bench.get().go_back(empty_root(), bench.named.cut + 1).expect("to before the first file");
+    let cut = bench.named.cut + 1;
+    let went = bench.get().go_back(empty_root(), cut).expect("to before the first file");
     assert!(bench.files().is_empty());
     bench.name(&went.prepared);
     bench.open();

@@ -311,7 +311,7 @@ mod tests {
             previous_path: None,
             new_mode: Some(0o644),
             diff: Some("--- a/c\n+++ b/c\n@@ -1 +1 @@\n-x\n+y\n".into()),
-            ..moved.clone()
+            ..moved
         };
         let patch = json!([{"op": "remove", "path": "/x"}, {"op": "replace", "path": "", "value": {}}]);
         assert_eq!(

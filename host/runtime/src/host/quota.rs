@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use podium_capabilities::workspace::Workspace;
-use podium_chronicle::limits::FILE_BYTES_MAX;
 use podium_chronicle::{Chronicle, Limits, Totals};
 use rustix::fs::{FileType, Stat};
 
@@ -45,6 +44,8 @@ struct Inner {
     entries: AtomicU64,
     bytes_max: AtomicU64,
     entries_max: AtomicU64,
+    /// The largest file that a version has.
+    file_bytes: AtomicU64,
     /// What goes is counted, too.
     exact: AtomicBool,
     /// Bytes that may have been counted twice since everything was looked at.
@@ -77,12 +78,12 @@ impl Lingering {
 
 /// Bytes that a file takes of the limit: a large one is in no version, and takes what it has of the disk.
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the widths differ between machines")]
-fn counted(stat: &Stat) -> u64 {
+fn counted(stat: &Stat, file_bytes: u64) -> u64 {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return 0;
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
-    if size <= FILE_BYTES_MAX { size } else { u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES) }
+    if size <= file_bytes { size } else { u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES) }
 }
 
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the widths differ between machines")]
@@ -105,6 +106,7 @@ impl Quota {
             entries: AtomicU64::new(0),
             bytes_max: AtomicU64::new(0),
             entries_max: AtomicU64::new(0),
+            file_bytes: AtomicU64::new(0),
             exact: AtomicBool::new(false),
             unsure: AtomicU64::new(0),
             open: Mutex::new(open),
@@ -125,9 +127,19 @@ impl Quota {
         inner.entries.store(usage.entries, Ordering::Relaxed);
         inner.bytes_max.store(limits.workspace_bytes, Ordering::Relaxed);
         inner.entries_max.store(limits.workspace_entries, Ordering::Relaxed);
+        inner.file_bytes.store(limits.file_bytes, Ordering::Relaxed);
         inner.unsure.store(0, Ordering::Relaxed);
         // What the last cut has is known to the byte.
         inner.exact.store(!self.is_within(2), Ordering::Relaxed);
+    }
+
+    /// The largest file that a version has, bytes.
+    fn file_bytes(&self) -> u64 {
+        self.0.file_bytes.load(Ordering::Relaxed)
+    }
+
+    fn counted(&self, stat: &Stat) -> u64 {
+        counted(stat, self.file_bytes())
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -210,7 +222,7 @@ impl Quota {
             let Some(file) = holder.upgrade() else { continue };
             let Ok(stat) = rustix::fs::fstat(file.as_fd()) else { continue };
             if stat.st_nlink == 0 {
-                let none = Lingering { holders: Vec::new(), bytes: counted(&stat) };
+                let none = Lingering { holders: Vec::new(), bytes: self.counted(&stat) };
                 nameless.entry(inode(&stat)).or_insert(none).holders.push(Weak::clone(holder));
             }
         }
@@ -250,7 +262,7 @@ impl Quota {
 
     /// Takes room for another name of a file, which is to come: each name is a file to a version.
     pub(crate) fn take_name(&self, stat: &Stat) -> bool {
-        let fits = self.take(counted(stat), 1);
+        let fits = self.take(self.counted(stat), 1);
         if fits && let Some(extent) = self.open().extents.get(&inode(stat)).and_then(Weak::upgrade) {
             extent.names.fetch_add(1, Ordering::Relaxed);
         }
@@ -259,7 +271,7 @@ impl Quota {
 
     /// Gives back what was taken for a name that did not come.
     pub(crate) fn give_name_back(&self, stat: &Stat) {
-        self.give_back(counted(stat), 1);
+        self.give_back(self.counted(stat), 1);
         self.one_name_less(stat);
     }
 
@@ -271,7 +283,7 @@ impl Quota {
 
     /// An entry is gone that was so before.
     pub(crate) fn removed(&self, stat: &Stat) {
-        let bytes = counted(stat);
+        let bytes = self.counted(stat);
         self.give_back(0, 1);
         if stat.st_nlink > 1 {
             self.one_name_less(stat);
@@ -306,15 +318,15 @@ pub(crate) struct Extent {
     quota: Quota,
 }
 
-/// Bytes that a size takes of the limit, where what it has of the disk is counted apart.
-fn takes(size: u64) -> u64 {
-    if size <= FILE_BYTES_MAX { size } else { 0 }
-}
-
 impl Extent {
     /// Its bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that a size takes of the limit, where what it has of the disk is counted apart.
+    fn takes(&self, size: u64) -> u64 {
+        if size <= self.quota.file_bytes() { size } else { 0 }
     }
 
     fn for_all_names(&self, bytes: u64) -> u64 {
@@ -324,11 +336,11 @@ impl Extent {
     /// Takes room for a write, which is to come.
     pub(crate) fn write(&self, offset: u64, len: usize) -> Result<(), OverQuota> {
         let len = u64::try_from(len).unwrap_or(u64::MAX);
-        let (size, end) = (self.size(), offset.saturating_add(len));
-        if len == 0 || (end <= size && size <= FILE_BYTES_MAX) {
+        let (size, end, file_bytes) = (self.size(), offset.saturating_add(len), self.quota.file_bytes());
+        if len == 0 || (end <= size && size <= file_bytes) {
             return Ok(());
         }
-        if end.max(size) <= FILE_BYTES_MAX {
+        if end.max(size) <= file_bytes {
             if !self.quota.take(self.for_all_names(end - size), 0) {
                 return Err(OverQuota);
             }
@@ -349,7 +361,7 @@ impl Extent {
 
     /// Takes or gives back room for another size, which is to come.
     pub(crate) fn resize(&self, size: u64) -> Result<(), OverQuota> {
-        let (before, after) = (takes(self.size()), takes(size));
+        let (before, after) = (self.takes(self.size()), self.takes(size));
         if after > before {
             if !self.quota.take(self.for_all_names(after - before), 0) {
                 return Err(OverQuota);
@@ -370,8 +382,14 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { workspace_bytes: 1000, workspace_entries: 20, workspace_path_bytes: 1 << 20, store_bytes: 1 << 20 };
+    const LIMITS: Limits = Limits {
+        workspace_bytes: 1000,
+        workspace_entries: 20,
+        workspace_path_bytes: 1 << 20,
+        store_bytes: 1 << 20,
+        depth: 256,
+        file_bytes: 1 << 29,
+    };
 
     struct Bench {
         folder: tempfile::TempDir,

@@ -100,7 +100,7 @@ pub enum Row {
 
 impl Row {
     /// In the order of the table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Create,
         Self::Warm,
         Self::Throughput,
