@@ -2,7 +2,7 @@
 //!
 //! Finds the passages that answer a question, by BM25 over Markdown and text files, and streams
 //! them with file and line. Needs no key and no network. `list` names the documents, `index`
-//! reads changed ones, anything else is a question.
+//! reads changed ones, `remove PATH` asks whether it may remove one, anything else is a question.
 
 mod answer;
 mod chunk;
@@ -14,7 +14,7 @@ mod words;
 use std::path::Path;
 use std::time::Duration;
 
-use podium_sdk::{ToolKind, prelude::*};
+use podium_sdk::{Permission, ToolKind, prelude::*};
 
 use answer::Source;
 use library::{Library, Refresh};
@@ -79,10 +79,13 @@ impl Agent for Librarian {
         cx.state.documents = library.index.documents.len() as u64;
         cx.state.passages = library.index.passages() as u64;
         match message.text.trim() {
-            "" => cx.reply("Ask me something, or say `list` or `index`."),
+            "" => cx.reply("Ask me something, or say `list`, `index` or `remove PATH`."),
             "list" => cx.reply(list(&library, &refresh)),
             "index" => cx.reply(format!("{}{}", state_of(&library, &refresh), remarks(&refresh))),
-            question => answer(cx, &library, &refresh, question).await,
+            text => match text.strip_prefix("remove ") {
+                Some(path) => remove(cx, &library, path.trim()).await,
+                None => answer(cx, &library, &refresh, text).await,
+            },
         }
     }
 
@@ -120,6 +123,24 @@ async fn answer(cx: &mut Ctx<Librarian>, library: &Library, refresh: &Refresh, q
     }
     text.write(remarks(refresh))?;
     text.finish()
+}
+
+/// Removes a document, if a person lets it.
+async fn remove(cx: &mut Ctx<Librarian>, library: &Library, path: &str) -> Result<()> {
+    // Only what is in the index: a path of somebody's own leads nowhere.
+    let Some(document) = library.index.documents.iter().find(|document| document.path == path) else {
+        return cx.reply(format!("I have no document {path}."));
+    };
+    let permission =
+        Permission::file_change(format!("remove {path}")).details(&json!({ "passages": document.passages.len() }));
+    if !cx.permit(permission).await?.is_accepted() {
+        return cx.reply(format!("{path} stays."));
+    }
+    std::fs::remove_file(Path::new(WORKSPACE).join(path)).context(format!("removing {path}"))?;
+    let (library, _) = Library::open(Path::new(WORKSPACE)).context("reading the workspace")?;
+    cx.state.documents = library.index.documents.len() as u64;
+    cx.state.passages = library.index.passages() as u64;
+    cx.reply(format!("{path} is removed."))
 }
 
 fn sources(library: &Library, terms: &[String], limit: usize) -> Result<Vec<Source>> {

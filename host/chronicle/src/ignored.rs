@@ -45,6 +45,8 @@ impl Patterns {
             return Self::refused(format!("it has more than {IGNORE_BYTES_MAX} bytes"));
         }
         let mut builder = GitignoreBuilder::new("");
+        // As to git.
+        builder.allow_unclosed_class(false);
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             if index >= IGNORE_LINES_MAX {
                 return Self::refused(format!("it has more than {IGNORE_LINES_MAX} lines"));
@@ -129,9 +131,12 @@ impl Chronicle {
     /// The patterns of a version.
     pub(crate) fn patterns_of(&self, trees: &Trees<'_>, root: ContentHash) -> Result<Arc<Patterns>, ChronicleError> {
         let path = WorkPath::root().join(NAME)?;
-        let Some(entry) = trees.find(root, &path)?.filter(|entry| entry.kind == Kind::File) else {
-            return Ok(Arc::default());
+        // Without them too much would be taken for what nobody wants: where they are damaged, what lies there now is the best that is known.
+        let found = match trees.find(root, &path) {
+            Err(ChronicleError::Damaged { .. }) => return self.patterns_in_work(),
+            found => found?,
         };
+        let Some(entry) = found.filter(|entry| entry.kind == Kind::File) else { return Ok(Arc::default()) };
         if let Some(known) = self.known_patterns(entry.hash) {
             return Ok(known);
         }
@@ -140,7 +145,6 @@ impl Chronicle {
         } else {
             match self.read_content(entry.hash, 0, IGNORE_BYTES_MAX) {
                 Ok(text) => Arc::new(Patterns::of(text)),
-                // Without them too much would be taken for what nobody wants: what lies there now is the best that is known.
                 Err(ChronicleError::Damaged { .. }) => return self.patterns_in_work(),
                 Err(error) => return Err(error),
             }

@@ -228,7 +228,8 @@ fn path_error(path: &WorkspacePath, error: io::Error) -> Error {
         _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
             // What nobody serves.
             Some(Errno::NXIO) => not_a_file(path),
-            Some(Errno::LOOP | Errno::NAMETOOLONG) => {
+            // A folder is to be made where a link leads out.
+            Some(Errno::LOOP | Errno::NAMETOOLONG | Errno::EXIST) => {
                 Error::coded(ErrorCode::InvalidPath, format!("`{shown}` leads nowhere"))
             }
             _ => Error::Io(error),

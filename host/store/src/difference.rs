@@ -5,15 +5,18 @@ use serde_json::{Value, json};
 
 use crate::state::{fold, json_bytes};
 
-/// A JSON Patch (RFC 6902) that makes `to` of `from`; empty when they are the same. One that would be longer than the document is
-/// the document.
+/// A patch of so many bytes is told whatever the document has: people read what changed, not what there is.
+const PATCH_BYTES: usize = 1024;
+
+/// A JSON Patch (RFC 6902) that makes `to` of `from`; empty when they are the same. A long one that would be longer than the document
+/// is the document.
 pub fn difference(from: &Value, to: &Value) -> Value {
     if from == to {
         return json!([]);
     }
     let whole = || json!([{ "op": "replace", "path": "", "value": to }]);
     let Ok(patch) = serde_json::to_value(diff(from, to)) else { return whole() };
-    if json_bytes(&patch) > json_bytes(to) {
+    if json_bytes(&patch) > json_bytes(to).max(PATCH_BYTES) {
         return whole();
     }
     // What is told is what was tried.
@@ -52,7 +55,7 @@ mod tests {
             fold(&mut made, std::slice::from_ref(&patch)).expect("it applies");
             prop_assert_eq!(&made, &to);
             prop_assert_eq!(patch == json!([]), from == to);
-            prop_assert!(json_bytes(&patch) <= json_bytes(&to) + 64);
+            prop_assert!(json_bytes(&patch) <= json_bytes(&to).max(PATCH_BYTES) + 64);
         }
     }
 }

@@ -197,6 +197,16 @@ impl State {
     }
 }
 
+/// From now on the databases of this process have the index of their log in its memory. As a mapping of a file on a disk that this process
+/// serves itself, it stops both: who unmaps it waits for the disk with the process's memory locked, and the disk for that memory.
+#[expect(unsafe_code, reason = "which file layer SQLite takes is chosen by its own functions only")]
+fn keep_indexes_in_memory() {
+    use rusqlite::ffi;
+    // Safety: the name ends with a zero, and the layer is SQLite's own and lives as long as the process.
+    let result = unsafe { ffi::sqlite3_vfs_register(ffi::sqlite3_vfs_find(c"unix-excl".as_ptr()), 1) };
+    assert_eq!(result, ffi::SQLITE_OK);
+}
+
 /// The disk; clones are the same one.
 #[derive(Clone)]
 pub(super) struct Disk(Arc<Mutex<State>>);
@@ -208,6 +218,7 @@ impl Disk {
             eprintln!("skipped: there is no /dev/fuse that this user may use");
             return None;
         }
+        keep_indexes_in_memory();
         std::fs::create_dir_all(at).unwrap();
         let time = now();
         let root = Node { content: Content::Folder(Arc::default()), mode: 0o755, mtime: time, ctime: time };

@@ -63,6 +63,8 @@ impl Owner {
                 }
             };
             tokio::select! {
+                // Who ends the turn is not forgotten because something else came at the same time.
+                biased;
                 reason = signal.stopped() => Ended::Guest(match reason {
                     StopReason::Interrupt => TurnEnd::Failed(WireError::new(ErrorCode::Interrupted, reason.to_string())),
                     StopReason::HostStop => TurnEnd::HostStopped,

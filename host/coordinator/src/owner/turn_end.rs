@@ -66,6 +66,10 @@ impl Owner {
                 }
                 self.count(if outcome.error.is_none() { TurnOutcome::Completed } else { TurnOutcome::Failed }, began);
                 self.queue.pop_front();
+                if self.queue.is_empty() {
+                    // Who is told that the turn is over may write at once.
+                    self.reopen_mount().await;
+                }
                 let event = if outcome.error.is_none() { StatusEvent::TurnComplete } else { StatusEvent::TurnError };
                 self.resolve(attempt.row.seq, &outcome);
                 self.tell_status(self.status(), event);

@@ -110,6 +110,8 @@ impl GuestState {
     ) -> FsResult<Handle> {
         self.use_files();
         let opened = match self.in_history(at, path) {
+            // What can never be there cannot be made either.
+            Some(Err(ErrorCode::NoEntry)) if writes(open, flags) => Err(ErrorCode::ReadOnly.into()),
             Some(place) => self.open_history(&place?, open, flags),
             None => self.open_file(at, follow, path, open, flags),
         };
@@ -192,7 +194,7 @@ impl GuestState {
         if open.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE) && history::look(&shared, place).is_ok() {
             return Err(ErrorCode::Exist.into());
         }
-        if flags.contains(DescriptorFlags::WRITE) || open.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE) {
+        if writes(open, flags) {
             return Err(ErrorCode::ReadOnly.into());
         }
         match workspace.history.open(&shared, place)? {
@@ -340,6 +342,11 @@ impl GuestState {
         self.table.delete(Handle::new_own(handle))?;
         Ok(())
     }
+}
+
+/// Whether what is opened so may be changed or made.
+fn writes(open: OpenFlags, flags: DescriptorFlags) -> bool {
+    flags.contains(DescriptorFlags::WRITE) || open.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE)
 }
 
 fn hash_of(place: &ViewPath) -> MetadataHashValue {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
 use podium_it::database::Databases;
@@ -274,7 +275,9 @@ async fn the_command_mounts_until_it_is_interrupted_or_stays_away() {
     fs::create_dir(&place).expect("makes a folder");
     let shown = place.to_str().expect("UTF-8");
     let mut command = cli.start(&["mount", &id, shown]);
-    eventually("the mount", async || fs::write(place.join("a"), "by hand").ok()).await;
+    let device = fs::metadata(host.data().scratch()).expect("is there").dev();
+    eventually("the mount", async || fs::metadata(&place).is_ok_and(|found| found.dev() != device).then_some(())).await;
+    fs::write(place.join("a"), "by hand").expect("writes");
     eventually("the cut", async || (host.client().file(m.id, "a").await.text() == "by hand").then_some(())).await;
     podium_it::host::interrupt(&command);
     let status = tokio::task::spawn_blocking(move || command.wait()).await.expect("joins").expect("ends");

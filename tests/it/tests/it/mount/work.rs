@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use podium_it::Host;
 use podium_it::database::Databases;
+use podium_it::{Data, Host, guide, root};
 use podium_wire::rest::FileIteration;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 
@@ -204,4 +204,15 @@ async fn the_history_stands_in_the_mount_and_cannot_be_changed() {
     assert!(fs::read_dir(&m.dir).expect("lists").all(|entry| entry.expect("lists").file_name() != ".chronicle"));
     run(&m.dir, "sh", &["-c", "rm -rf ./*"]);
     assert_eq!(run(&m.dir, "cat", &[&format!(".chronicle/at/{n}/d/a")]), "two");
+}
+
+#[tokio::test]
+async fn the_guide_can_be_followed_as_it_is_written() {
+    // Where a host may not mount, the commands cannot be followed either.
+    let Some((host, m)) = scribe().await else { return };
+    drop((m, host));
+    let text = std::fs::read_to_string(root().join("docs/guide/mount.md")).expect("the guide");
+    let commands = guide::console_lines(&text);
+    assert!(commands.iter().any(|line| line.contains("podium mount")), "{commands:?}");
+    guide::follow(&Data::new(), root(), &commands).await;
 }
