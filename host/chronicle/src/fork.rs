@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use podium_sqlite::{Database, Synchronous, create_file, sync_folder};
-use rusqlite::params;
 
 use crate::cas::{Cas, Part};
 use crate::chronicle::{Chronicle, Place, make_folders};
@@ -359,6 +358,35 @@ fn link_segments(place: &Place, from: &Path, segments: &[Segment]) -> Result<boo
 /// Writes the database of a fork, as a whole file.
 fn write(place: &Place, root: ContentHash, taken: &Taken, now_ms: u64) -> Result<(), ChronicleError> {
     let count = u64::try_from(taken.changes.len()).unwrap_or(u64::MAX);
+    let image = schema::template()?.filled::<ChronicleError>(|connection| {
+        let last = taken.segments.iter().map(|segment| segment.id).max().unwrap_or(0);
+        meta::set_number(connection, meta::LAST_SEGMENT, last)?;
+        for (hash, data) in &taken.nodes {
+            rows::tree::write(connection, *hash, data)?;
+        }
+        for (hash, location) in &taken.objects {
+            rows::object::write(connection, *hash, location)?;
+        }
+        for segment in &taken.segments {
+            rows::segment::write(connection, &Segment { sealed: true, ..*segment })?;
+        }
+        taken.changes.iter().try_for_each(|change| rows::change::insert(connection, change))?;
+        write_first_version(connection, root, count, now_ms)
+    })?;
+    create_file(&place.database(), &image, true).map_err(|error| ChronicleError::file(place.database(), error))?;
+    for folder in [place.metadata(), place.folder().to_path_buf()] {
+        sync_folder(&folder)?;
+    }
+    Ok(())
+}
+
+/// Writes the first version of a workspace that begins with content, of which `changes` are the iterations, and that nobody has opened.
+pub(crate) fn write_first_version(
+    connection: &rusqlite::Connection,
+    root: ContentHash,
+    changes: u64,
+    now_ms: u64,
+) -> Result<(), ChronicleError> {
     let version = Version {
         id: FORK_VERSION,
         cut: Some(FORK_VERSION),
@@ -369,45 +397,25 @@ fn write(place: &Place, root: ContentHash, taken: &Taken, now_ms: u64) -> Result
         turn: None,
         at: now_ms,
         first_n: 1,
-        last_n: count,
-        added: count,
+        last_n: changes,
+        added: changes,
         modified: 0,
         deleted: 0,
         new_bytes: 0,
         unstable: 0,
     };
-    let image = schema::template()?.filled::<ChronicleError>(|connection| {
-        let mut insert = connection.prepare_cached("INSERT INTO meta(k, v) VALUES (?1, ?2)")?;
-        let last = taken.segments.iter().map(|segment| segment.id).max().unwrap_or(0);
-        for (key, value) in [
-            (meta::CLEAN, 0),
-            (meta::UNADOPTED, 0),
-            (meta::HEAD, FORK_VERSION),
-            (meta::NEXT_VERSION, FORK_VERSION + 1),
-            (meta::NEXT_N, count + 1),
-            (meta::LAST_SEGMENT, last),
-        ] {
-            insert.execute(params![key, value])?;
-        }
-        insert.execute(params![meta::SCHEMA, schema::SCHEMA_VERSION])?;
-        for (hash, data) in &taken.nodes {
-            rows::tree::write(connection, *hash, data)?;
-        }
-        for (hash, location) in &taken.objects {
-            rows::object::write(connection, *hash, location)?;
-        }
-        for segment in &taken.segments {
-            rows::segment::write(connection, &Segment { sealed: true, ..*segment })?;
-        }
-        rows::version::insert(connection, &version)?;
-        taken.changes.iter().try_for_each(|change| rows::change::insert(connection, change))?;
-        // The folder is on its way from nothing to this content: what the opening finds there is no version.
-        rows::op::start(connection, RECOVER, empty_root(), root, now_ms)?;
-        Ok(())
-    })?;
-    create_file(&place.database(), &image, true).map_err(|error| ChronicleError::file(place.database(), error))?;
-    for folder in [place.metadata(), place.folder().to_path_buf()] {
-        sync_folder(&folder)?;
+    for (key, value) in [
+        (meta::CLEAN, 0),
+        (meta::UNADOPTED, 0),
+        (meta::HEAD, FORK_VERSION),
+        (meta::NEXT_VERSION, FORK_VERSION + 1),
+        (meta::NEXT_N, changes + 1),
+        (meta::SCHEMA, u64::try_from(schema::SCHEMA_VERSION).unwrap_or(0)),
+    ] {
+        meta::set_number(connection, key, value)?;
     }
+    rows::version::insert(connection, &version)?;
+    // The folder is on its way from nothing to this content: what the opening finds there is no version.
+    rows::op::start(connection, RECOVER, empty_root(), root, now_ms)?;
     Ok(())
 }

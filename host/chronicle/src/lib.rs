@@ -20,6 +20,7 @@ mod gc;
 mod hash;
 mod history;
 mod ignored;
+mod incoming;
 pub mod limits;
 
 mod node;
@@ -41,6 +42,7 @@ mod trees;
 mod usage;
 mod version;
 mod view;
+mod walk;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -54,6 +56,7 @@ pub use fsck::{Checked, FAULTS_MAX, Fault};
 pub use gc::{Collected, Due, Retention};
 pub use hash::ContentHash;
 pub use history::{Listed, Stats};
+pub use incoming::{Incoming, IncomingError};
 pub use limits::Limits;
 pub use node::{FileTime, Kind, SkipReason, Skipped};
 pub use path::{PathError, WorkPath};
@@ -67,3 +70,4 @@ pub use told::{PastFile, Sight};
 pub use tree::{Entry, Totals, empty_root};
 pub use version::{Iteration, Op, Prepared, Version, VersionKind, VersionStatus};
 pub use view::{VIEW_NAME, ViewFile, ViewName, ViewPath, Viewed};
+pub use walk::{Walk, Walked, WalkedEntry};

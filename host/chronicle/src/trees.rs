@@ -81,7 +81,7 @@ impl<'a> Trees<'a> {
         cache.insert(hash, Rc::clone(entries));
     }
 
-    fn node(&self, hash: ContentHash) -> Result<Node, ChronicleError> {
+    pub(crate) fn node(&self, hash: ContentHash) -> Result<Node, ChronicleError> {
         let malformed = |error: crate::tree::Malformed| ChronicleError::damaged(hash, error.0);
         if let Some(node) = self.nodes.and_then(|nodes| nodes.get(&hash)) {
             return read_node(node).map_err(malformed);

@@ -70,8 +70,8 @@ impl Folder {
         rustix::fs::openat(&*self.fd, name, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(self.fail(name))
     }
 
-    /// Reads a regular file of at most `bytes_max` bytes; none where nothing has this name.
-    pub(crate) fn read_file(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, RegistryError> {
+    /// Opens a regular file of at most `bytes_max` bytes for reading, and its length; none where nothing has this name.
+    pub(crate) fn open_file(&self, name: &str, bytes_max: u64) -> Result<Option<(File, u64)>, RegistryError> {
         // Not blocking: a planted FIFO must not hang the host.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&*self.fd, name, flags, Mode::empty()) {
@@ -79,7 +79,7 @@ impl Folder {
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(self.fail(name)(error)),
         };
-        let read = || -> io::Result<Vec<u8>> {
+        let check = || -> io::Result<u64> {
             let meta = file.metadata()?;
             if !meta.is_file() {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
@@ -87,11 +87,19 @@ impl Folder {
             if meta.len() > bytes_max {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than anything the registry writes"));
             }
-            let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
-            (&file).take(bytes_max).read_to_end(&mut bytes)?;
-            Ok(bytes)
+            Ok(meta.len())
         };
-        read().map(Some).map_err(|error| RegistryError::io(self.path_of(name), error))
+        let len = check().map_err(|error| RegistryError::io(self.path_of(name), error))?;
+        Ok(Some((file, len)))
+    }
+
+    /// Reads a regular file of at most `bytes_max` bytes; none where nothing has this name.
+    pub(crate) fn read_file(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, RegistryError> {
+        let Some((file, len)) = self.open_file(name, bytes_max)? else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
+        let read = file.take(bytes_max).read_to_end(&mut bytes);
+        read.map_err(|error| RegistryError::io(self.path_of(name), error))?;
+        Ok(Some(bytes))
     }
 
     /// Names of the folders in it, in no order. Names that are not UTF-8 are none of ours.

@@ -3,6 +3,8 @@
 //! A deployment appears by one rename of its whole folder, so it is there entirely or not at all. Must never change
 //! a deployment; only damage is mended, by the same bytes.
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +25,9 @@ const RECORD: &str = "deployment.json";
 
 /// Most bytes of a record: a manifest and a description, each at most 256 KiB, with room for how JSON writes them.
 const RECORD_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Bytes of a component that are read at once.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// Deployments in a folder. One registry at a time has it: the data folder's lock sees to that.
 #[derive(Debug)]
@@ -182,21 +187,46 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::NotFound`]; [`RegistryError::Damaged`] when the bytes are missing or others.
     pub fn bytes(&self, id: &DeploymentId) -> Result<Vec<u8>, RegistryError> {
+        let (file, deployment) = self.open_component(id)?;
+        let mut bytes =
+            Vec::with_capacity(usize::try_from(deployment.size_bytes.min(COMPONENT_BYTES_MAX)).unwrap_or(0));
+        let read = file.take(COMPONENT_BYTES_MAX).read_to_end(&mut bytes);
+        read.map_err(|error| RegistryError::io(component_name(&id.agent_type, &id.version), error))?;
+        check_digest(&deployment, digest_of(&bytes))?;
+        Ok(bytes)
+    }
+
+    /// The component as an open file, whose bytes were checked against the deployment's digest a piece at a time, and its record. A
+    /// published file never changes.
+    ///
+    /// # Errors
+    /// Those of [`Registry::bytes`].
+    pub fn file(&self, id: &DeploymentId) -> Result<(File, Deployment), RegistryError> {
+        let (mut file, deployment) = self.open_component(id)?;
+        let failed = |error| RegistryError::io(component_name(&id.agent_type, &id.version), error);
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match file.read(&mut piece).map_err(failed)? {
+                0 => break,
+                read => hash.update(&piece[..read]),
+            }
+        }
+        check_digest(&deployment, Digest::from_bytes(hash.finalize().into()))?;
+        file.rewind().map_err(failed)?;
+        Ok((file, deployment))
+    }
+
+    fn open_component(&self, id: &DeploymentId) -> Result<(File, Deployment), RegistryError> {
         let deployment = self.get(id)?;
         let damaged = |reason: String| RegistryError::damaged(id.clone(), reason);
         let folder =
             self.version_folder(&id.agent_type, &id.version)?.ok_or_else(|| damaged("its folder is missing".into()))?;
-        let name = component_name(&id.agent_type, &id.version);
-        let bytes = match folder.read_file(&name, COMPONENT_BYTES_MAX) {
-            Ok(found) => found.ok_or_else(|| damaged("its component is missing".into()))?,
-            Err(RegistryError::Io { source, .. }) if is_foreign(&source) => return Err(damaged(source.to_string())),
-            Err(error) => return Err(error),
-        };
-        let digest = digest_of(&bytes);
-        if digest == deployment.checksum {
-            Ok(bytes)
-        } else {
-            Err(damaged(format!("its component has the SHA-256 {digest}")))
+        match folder.open_file(&component_name(&id.agent_type, &id.version), COMPONENT_BYTES_MAX) {
+            Ok(Some((file, _))) => Ok((file, deployment)),
+            Ok(None) => Err(damaged("its component is missing".into())),
+            Err(RegistryError::Io { source, .. }) if is_foreign(&source) => Err(damaged(source.to_string())),
+            Err(error) => Err(error),
         }
     }
 
@@ -245,6 +275,14 @@ impl Registry {
         } else {
             Err(RegistryError::damaged(name(), "its record is of another deployment"))
         }
+    }
+}
+
+fn check_digest(deployment: &Deployment, found: Digest) -> Result<(), RegistryError> {
+    if found == deployment.checksum {
+        Ok(())
+    } else {
+        Err(RegistryError::damaged(deployment.deployment_id.clone(), format!("its component has the SHA-256 {found}")))
     }
 }
 

@@ -4,7 +4,7 @@
 //! there. Must never leave a fork without a message, a state or a configuration that its cut has.
 
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use podium_sqlite::{Database, Synchronous, create_file, sync_folder};
 use podium_wire::message::HistoryEntry;
@@ -52,7 +52,7 @@ pub struct NewFork {
 
 impl Store {
     /// Makes the folder of a fork; gives the folder that its workspace belongs into, which is not there yet. Follow it with
-    /// [`Store::fork`], or with [`Store::delete`].
+    /// [`Store::fork`], or the three steps of that, or with [`Store::delete`].
     pub async fn begin_fork(&self, id: InstanceId, component: DeploymentId, at: u64) -> Result<PathBuf, StoreError> {
         let row = InstanceRow { id, component, created_at: at, stopped: false };
         self.shared.host(move |host| host.insert(&row, true)).await?;
@@ -73,18 +73,41 @@ impl Store {
     /// Makes a begun fork true: an instance whose first cut has this state, and the messages that `origin` has at `cut`.
     pub async fn fork(&self, new: NewFork, origin: &InstanceStore, cut: u64) -> Result<(), StoreError> {
         let (id, mut seq) = (new.id, 0);
-        self.shared.slot(id, move |shared, _| begin(shared, &new)).await?;
+        self.write_fork(new).await?;
         let mut after = 0;
         loop {
             let page = origin.history_at(cut, HistoryQuery::After { after, limit: MESSAGES_A_PAGE }).await?;
             after = page.entries.last().map_or(after, |entry| entry.seq);
-            let (first, more) = (seq + 1, page.more);
-            seq += u64::try_from(page.entries.len()).unwrap_or(0);
-            self.shared.slot(id, move |shared, _| copy(shared, id, &page.entries, first, !more)).await?;
-            if !more {
+            seq = self.add_to_fork(id, seq, page.entries).await?;
+            if !page.more {
                 break;
             }
         }
+        self.finish_fork(id).await
+    }
+
+    /// Writes everything of a begun fork but its messages.
+    pub async fn write_fork(&self, new: NewFork) -> Result<(), StoreError> {
+        self.shared.slot(new.id, move |shared, _| begin(shared, &new)).await
+    }
+
+    /// Writes messages of a fork, which has so many already; answers how many it has then. Where they stood before does not count.
+    pub async fn add_to_fork(
+        &self,
+        id: InstanceId,
+        there: u64,
+        messages: Vec<HistoryEntry>,
+    ) -> Result<u64, StoreError> {
+        let count = there.saturating_add(u64::try_from(messages.len()).unwrap_or(0));
+        if count > there {
+            self.shared.slot(id, move |shared, _| copy(shared, id, &messages, there + 1)).await?;
+        }
+        Ok(count)
+    }
+
+    /// Makes a fork true, with what was written of it.
+    pub async fn finish_fork(&self, id: InstanceId) -> Result<(), StoreError> {
+        self.shared.slot(id, move |shared, _| finish(shared, id)).await?;
         // It has nothing to do.
         self.shared.host(move |host| host.set_active(id, false)).await
     }
@@ -166,40 +189,33 @@ fn write_first_rows(connection: &Connection, new: &NewFork) -> Result<(), StoreE
     Ok(())
 }
 
-/// Copies messages; with the last of them the instance is there.
-fn copy(
-    shared: &Shared,
-    id: InstanceId,
-    messages: &[HistoryEntry],
-    first: u64,
-    is_last: bool,
-) -> Result<(), StoreError> {
-    let paths = Paths::new(&shared.root, id);
-    let file = growing(&paths);
-    if !messages.is_empty() {
-        let database = Database::open(&file, Synchronous::Normal)?;
-        database.transaction::<_, StoreError>(|connection| {
-            let mut insert = connection
-                .prepare_cached("INSERT INTO messages(seq, cut, role, body, at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-            for (seq, message) in (first..).zip(messages) {
-                insert.execute(params![seq, FIRST_CUT, Word(message.role), message.text, message.at])?;
-            }
-            let last = first + u64::try_from(messages.len()).unwrap_or(0) - 1;
-            connection.prepare_cached("UPDATE cuts SET last_message_seq = ?1")?.execute([last])?;
-            Ok(())
-        })?;
-        database.rest()?;
-    }
-    if is_last { finish(shared, &paths, &file) } else { Ok(()) }
+/// Copies messages, numbered from `first` on.
+fn copy(shared: &Shared, id: InstanceId, messages: &[HistoryEntry], first: u64) -> Result<(), StoreError> {
+    let file = growing(&Paths::new(&shared.root, id));
+    let database = Database::open(&file, Synchronous::Normal)?;
+    database.transaction::<_, StoreError>(|connection| {
+        let mut insert =
+            connection.prepare_cached("INSERT INTO messages(seq, cut, role, body, at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        for (seq, message) in (first..).zip(messages) {
+            insert.execute(params![seq, FIRST_CUT, Word(message.role), message.text, message.at])?;
+        }
+        let last = first + u64::try_from(messages.len()).unwrap_or(0) - 1;
+        connection.prepare_cached("UPDATE cuts SET last_message_seq = ?1")?.execute([last])?;
+        Ok(())
+    })?;
+    database.rest()?;
+    Ok(())
 }
 
 /// The moment from which on the fork is there.
-fn finish(shared: &Shared, paths: &Paths, file: &Path) -> Result<(), StoreError> {
+fn finish(shared: &Shared, id: InstanceId) -> Result<(), StoreError> {
+    let paths = Paths::new(&shared.root, id);
+    let file = growing(&paths);
     let whole = || -> std::io::Result<()> {
-        std::fs::File::open(file)?.sync_all()?;
-        std::fs::rename(file, paths.messages_db())
+        std::fs::File::open(&file)?.sync_all()?;
+        std::fs::rename(&file, paths.messages_db())
     };
-    whole().map_err(|error| StoreError::file(file, error))?;
+    whole().map_err(|error| StoreError::file(&file, error))?;
     for folder in [paths.messages_folder(), paths.folder.clone(), paths::instances(&shared.root)] {
         sync_folder(&folder)?;
     }

@@ -178,7 +178,7 @@ pub fn json_bytes<T: serde::Serialize + ?Sized>(value: &T) -> usize {
 }
 
 /// True when objects and arrays are within each other more than `depth` times.
-fn deeper_than(value: &Value, depth: usize) -> bool {
+pub fn deeper_than(value: &Value, depth: usize) -> bool {
     match value {
         Value::Array(items) => depth == 0 || items.iter().any(|item| deeper_than(item, depth - 1)),
         Value::Object(members) => depth == 0 || members.values().any(|member| deeper_than(member, depth - 1)),

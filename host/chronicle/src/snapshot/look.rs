@@ -392,7 +392,7 @@ impl<'a> Look<'a> {
 }
 
 /// Refuses a workspace that is too large.
-pub(super) fn check_totals(totals: Totals, limits: &Limits) -> Result<(), ChronicleError> {
+pub(crate) fn check_totals(totals: Totals, limits: &Limits) -> Result<(), ChronicleError> {
     if totals.entries > limits.workspace_entries {
         return Err(ChronicleError::OverLimit { what: Limited::WorkspaceEntries, limit: limits.workspace_entries });
     }

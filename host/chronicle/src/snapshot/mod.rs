@@ -17,7 +17,8 @@ use podium_sqlite::{Database, Synchronous};
 
 use self::collect::{Collected, collect};
 use self::left_out::{LeftOut, LookedAt};
-use self::look::{Look, StatUpdate, check_totals};
+pub(crate) use self::look::check_totals;
+use self::look::{Look, StatUpdate};
 use crate::cas::Cas;
 use crate::chronicle::{Chronicle, Tip};
 use crate::dirty::Generation;

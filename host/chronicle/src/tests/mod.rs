@@ -12,6 +12,7 @@ mod hostile;
 mod ignored;
 mod kill;
 mod limits;
+mod portable;
 mod power;
 mod random;
 mod rewind;
