@@ -20,7 +20,11 @@ pub(crate) async fn page(parts: &Arc<Parts>, id: InstanceId, after: u64, limit: 
     let mut cuts: Vec<CutInfo> = cuts.into_iter().map(told).collect();
     if let Some(fork) = cuts.iter_mut().find(|cut| cut.kind == CutKind::Fork) {
         // What cannot be read is not known.
-        fork.forked_from = store.forked_from().await?.and_then(|note| serde_json::from_str(&note).ok());
+        let note = store.forked_from().await?.unwrap_or_default();
+        fork.imported_from = serde_json::from_str(&note).ok();
+        if fork.imported_from.is_none() {
+            fork.forked_from = serde_json::from_str(&note).ok();
+        }
     }
     Ok(CutPage { cuts, next })
 }
@@ -40,11 +44,12 @@ fn told(cut: CutRow) -> CutInfo {
         config_rev: cut.config_rev,
         workspace: cut.workspace.map(|at| CutWorkspace { version: at.version, root: root(&at.root) }),
         forked_from: None,
+        imported_from: None,
         at: cut.at,
     }
 }
 
-fn kind(kind: podium_store::CutKind) -> CutKind {
+pub(crate) fn kind(kind: podium_store::CutKind) -> CutKind {
     use podium_store::CutKind as Stored;
     match kind {
         Stored::Init => CutKind::Init,

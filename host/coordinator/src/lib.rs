@@ -21,6 +21,7 @@ mod logs;
 mod metrics;
 mod options;
 mod owner;
+mod portable;
 mod ports;
 mod routes;
 mod spans;

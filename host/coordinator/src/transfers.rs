@@ -9,17 +9,22 @@ use std::path::{Path, PathBuf};
 use podium_kit::descriptors::{Held, Part};
 use podium_wire::ErrorCode;
 use tempfile::NamedTempFile;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::Error;
 
 /// The folder of staged files in the data folder: in the same file system as the workspaces that they are moved to.
 const STAGING: &str = "uploads";
 
+/// Imports that are worked on at once: each packs, hashes and writes all the time, and one of its messages may be large.
+const IMPORTS_MAX: usize = 2;
+
 /// The files in transfer, and the folder of those that come in.
 #[derive(Debug)]
 pub struct Transfers {
     part: Part,
     staging: PathBuf,
+    imports: Semaphore,
 }
 
 impl Transfers {
@@ -31,7 +36,7 @@ impl Transfers {
             Ok(()) | Err(_) => {}
         }
         podium_kit::data::create_private_dir(&staging)?;
-        Ok(Self { part, staging })
+        Ok(Self { part, staging, imports: Semaphore::new(IMPORTS_MAX) })
     }
 
     /// Room for one file in transfer, until it is dropped.
@@ -43,6 +48,12 @@ impl Transfers {
             let message = format!("{} files are on their way in or out", self.part.max());
             Error::coded(ErrorCode::TooManyConnections, message)
         })
+    }
+
+    /// Waits until one import more may be worked on.
+    pub(crate) async fn turn_to_import(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.imports.acquire().await.ok()
     }
 
     /// A new staged file, which is counted as `held`. Blocking.

@@ -172,6 +172,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
             "fork",
             "diff",
             "bisect",
+            "export",
+            "import",
             "delete",
             "steer",
             "asks",

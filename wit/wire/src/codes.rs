@@ -106,6 +106,10 @@ codes! {
     3031 IterationNotFound "iteration_not_found" 404 false "`podium files history ID PATH` shows what is kept.";
     3032 CutNotFound "cut_not_found" 404 false "`podium instance cuts ID` shows what there is.";
     3033 CutNotKept "cut_not_kept" 409 false "Its files were collected; choose a later cut.";
+    3034 InvalidExport "invalid_export" 422 false "Copy the file again, or export the instance again: it is not whole, or was changed.";
+    3035 ExportFormat "export_format" 422 false "The file is of another version of Podium; import it there, or with the version that wrote it.";
+    3036 ComponentMissing "component_missing" 422 false "Deploy the component that the message names, or export without `--without-component`.";
+    3037 ExportTooLarge "export_too_large" 413 false "Import takes no more; remove files or start a new conversation, and export that.";
     3040 AlreadyMounted "already_mounted" 409 false "Use the folder where it is mounted, or unmount it there: `podium mount --unmount ID`.";
     3041 NotMounted "not_mounted" 404 false "Mount it: `podium mount ID`.";
     3042 InvalidMountDir "invalid_mount_dir" 422 false "Name an empty folder of the host's machine, outside the host's data folder.";

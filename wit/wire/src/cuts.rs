@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::ids::{DeploymentId, InstanceId};
 use crate::message::HistoryEntry;
+use crate::portable::ImportedFrom;
 use crate::rest::{FileKind, InstanceInfo};
 
 /// What made a cut.
@@ -28,7 +29,7 @@ pub enum CutKind {
     Upgrade,
     /// Back to an earlier cut.
     Rewind,
-    /// A copy of another instance's cut.
+    /// A copy of another instance's cut, of this host or from a file.
     Fork,
 }
 
@@ -98,6 +99,9 @@ pub struct CutInfo {
     /// Of a cut of kind `fork`: what it is a copy of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<CutRef>,
+    /// Of a cut of kind `fork` that came from a file: what the file is an export of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_from: Option<ImportedFrom>,
     /// When it was made.
     pub at: u64,
 }

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod limits;
 pub mod manifest;
 pub mod message;
+pub mod portable;
 pub mod rest;
 pub mod updates;
 

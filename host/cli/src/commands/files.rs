@@ -2,7 +2,6 @@
 
 mod past;
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use podium_wire::rest::{ExternalCut, FileEntry, FileKind, FilePage};
@@ -225,7 +224,7 @@ const JSON_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 async fn put(client: &Client, output: &Output, instance: InstanceId, path: &str, source: &Path) -> Result<(), Failure> {
     let instance = instance.to_string();
     if input::is_stdin(source) {
-        let cut = upload(client, &route(&instance, path)?, stdin()?).await?;
+        let cut = upload(client, &route(&instance, path)?, input::stdin()?).await?;
         return said(output, &[path.to_owned()], &cut);
     }
     let meta = std::fs::metadata(source).map_err(|error| input::unreadable(source, &error))?;
@@ -246,13 +245,6 @@ async fn put(client: &Client, output: &Output, instance: InstanceId, path: &str,
     drop(progress);
     let paths: Vec<String> = files.into_iter().map(|(_, path, _)| path).collect();
     said(output, &paths, &cut)
-}
-
-/// Stdin as a file, which it is on every system that we run on.
-fn stdin() -> Result<tokio::fs::File, Failure> {
-    let file = std::io::stdin().as_fd().try_clone_to_owned();
-    let file = file.map_err(|error| input::unreadable(Path::new("-"), &error))?;
-    Ok(tokio::fs::File::from_std(std::fs::File::from(file)))
 }
 
 fn said(output: &Output, paths: &[String], cut: &ExternalCut) -> Result<(), Failure> {

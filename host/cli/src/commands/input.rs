@@ -1,6 +1,7 @@
 //! Reading what a command is given: a file, or stdin for `-`.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -39,6 +40,13 @@ pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Failure {
 /// How a source is called in messages.
 fn name(path: &Path) -> String {
     if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() }
+}
+
+/// Stdin as a file, which it is on every system that we run on.
+pub(crate) fn stdin() -> Result<tokio::fs::File, Failure> {
+    let file = std::io::stdin().as_fd().try_clone_to_owned();
+    let file = file.map_err(|error| unreadable(Path::new("-"), &error))?;
+    Ok(tokio::fs::File::from_std(std::fs::File::from(file)))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use podium_wire::{DeploymentRef, InstanceId};
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Context, asks, bisect, cuts, input, upgrade};
+use super::{Context, asks, bisect, cuts, input, portable, upgrade};
 use crate::client::{Client, block_on};
 use crate::exit::Failure;
 use crate::output::{Output, moment, note};
@@ -79,6 +79,8 @@ pub(crate) enum Instance {
     Fork(cuts::Fork),
     Diff(cuts::Diff),
     Bisect(bisect::Bisect),
+    Export(portable::Export),
+    Import(portable::Import),
     /// Remove the instance with all its data
     #[command(after_help = "Examples:
   podium instance delete 0198c0de-0000-7000-8000-000000000001")]
@@ -183,6 +185,8 @@ impl Instance {
                 Self::Rewind(rewind) => rewind.run(&client, output).await,
                 Self::Fork(fork) => fork.run(&client, output).await,
                 Self::Bisect(bisect) => bisect.run(&client, output).await,
+                Self::Export(export) => export.run(&client, output).await,
+                Self::Import(import) => import.run(&client, output).await,
                 Self::Diff(diff) => diff.run(&client, output).await,
                 Self::Delete(Named { instance }) => {
                     client.order(Method::DELETE, &["instances", &instance.to_string()]).await?;

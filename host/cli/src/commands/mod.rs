@@ -19,6 +19,7 @@ pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod mount;
 pub(crate) mod new;
+mod portable;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod top;

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::files::FileChange;
 use crate::hub::{Client, Hub};
 use crate::instances::Shown;
+use crate::portable::{ExportRequest, Exporting};
 
 /// The place for an answer.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -191,6 +192,8 @@ pub enum Command {
     Upgrade(Wanted, Reply<Queued>),
     /// Makes a new instance of a cut.
     Fork(ForkInstance, Reply<ForkMade>),
+    /// Reads what an export of a cut begins with.
+    Export(ExportRequest, Reply<Exporting>),
     /// Goes to another cut.
     Rewind(WantedRewind),
     /// Answers what the running turn asks.
@@ -241,6 +244,7 @@ impl Command {
             Self::Folder(reply) => drop(reply.send(Err(error))),
             Self::History(read) => read.refuse(error),
             Self::Maintain(work) => (work.0)(MakeWay::default()).refuse(error),
+            Self::Export(_, reply) => drop(reply.send(Err(error))),
             Self::Fork(_, reply) => drop(reply.send(Err(error))),
             Self::Rewind(wanted) => drop(wanted.reply.send(Err(error))),
             Self::Upgrade(_, reply) => drop(reply.send(Err(error))),

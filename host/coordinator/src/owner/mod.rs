@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod control;
 mod deadlines;
+mod export;
 mod fork;
 mod hooks;
 mod maintenance;
@@ -342,6 +343,7 @@ impl Owner {
             Command::SetConfig { wanted, reply } => self.set_config(wanted, reply).await,
             Command::Upgrade(wanted, reply) => self.upgrade(wanted, reply).await,
             command @ (Command::Asks(_) | Command::Give(_)) if self.is_coming_back() => self.defer(command),
+            Command::Export(request, reply) => answer(reply, self.export(request).await),
             Command::Fork(request, reply) => answer(reply, self.fork(request).await),
             Command::Rewind(wanted) => self.rewind(wanted).await,
             Command::Asks(reply) => answer(reply, Ok(self.asks())),

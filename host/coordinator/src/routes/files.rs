@@ -127,7 +127,7 @@ pub(super) async fn post(
 async fn write(parts: &Arc<Parts>, id: InstanceId, path: &str, body: Body) -> Result<Json<ExternalCut>, HttpError> {
     let path = WorkspacePath::new(path)?;
     known(parts, id).await?;
-    let content = stage(parts, body.into_data_stream()).await?;
+    let content = stage(parts, body.into_data_stream(), FILE_BYTES_MAX, too_large).await?;
     let change = FileChange::Put { path, content };
     let cut = parts.instances.ask(parts, id, |reply| Command::Write(change, reply)).await?;
     Ok(Json(ExternalCut { cut }))
@@ -160,8 +160,17 @@ async fn known(parts: &Arc<Parts>, id: InstanceId) -> Result<(), Error> {
     }
 }
 
-/// Gathers the body in a staged file.
-async fn stage(parts: &Arc<Parts>, mut body: BodyDataStream) -> Result<StagedFile, Error> {
+fn too_large() -> Error {
+    Error::coded(ErrorCode::FileTooLarge, format!("a file may have {FILE_BYTES_MAX} bytes in one request"))
+}
+
+/// Gathers the body, of at most `bytes_max`, in a staged file.
+pub(super) async fn stage(
+    parts: &Arc<Parts>,
+    mut body: BodyDataStream,
+    bytes_max: u64,
+    too_large: fn() -> Error,
+) -> Result<StagedFile, Error> {
     let held = match parts.transfers.begin() {
         Ok(held) => held,
         Err(refused) => {
@@ -175,10 +184,9 @@ async fn stage(parts: &Arc<Parts>, mut body: BodyDataStream) -> Result<StagedFil
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| unreadable(&error))?;
         size += piece.len() as u64;
-        if size > FILE_BYTES_MAX {
+        if size > bytes_max {
             drain(&mut body).await;
-            let message = format!("a file may have {FILE_BYTES_MAX} bytes in one request");
-            return Err(Error::coded(ErrorCode::FileTooLarge, message));
+            return Err(too_large());
         }
         let write = move || std::io::Write::write_all(file.file(), &piece).map(|()| file);
         file = blocking(write).await??;

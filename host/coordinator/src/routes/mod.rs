@@ -21,6 +21,7 @@ mod messages;
 mod metrics;
 mod mount;
 mod openapi;
+mod portable;
 mod state;
 mod steer;
 mod table;
@@ -59,10 +60,12 @@ pub(crate) fn router(parts: &Arc<Parts>) -> Router {
 /// The table of paths.
 fn table() -> Table {
     let deploy = post(deployments::deploy).layer(DefaultBodyLimit::disable());
+    let import = post(portable::import).layer(DefaultBodyLimit::disable());
     let api = Table::new()
         .route("/deployments", deploy.clone().get(deployments::list))
         .route("/deployments/{id}", get(deployments::show))
         .route("/instances", post(instances::create).get(instances::list))
+        .route("/instances/import", import.clone())
         .route("/instances/{id}", get(instances::info).delete(instances::delete))
         .nest("/instances/{id}", instance_routes());
     Table::new()
@@ -74,6 +77,7 @@ fn table() -> Table {
         .route("/deployments", get(deployments::list))
         .route("/deployments/{id}", get(deployments::show))
         .route("/instances", post(instances::create).get(instances::list))
+        .route("/instances/import", import)
         .route("/agent/{id}", get(ws::connect).delete(instances::delete))
         .nest("/agent/{id}", instance_routes())
         .nest("/api/v1", api)
@@ -94,6 +98,7 @@ fn instance_routes() -> Table {
         .route("/upgrade", post(upgrade::upgrade))
         .route("/cuts", get(cuts::list))
         .route("/fork", post(cuts::fork))
+        .route("/export", get(portable::export))
         .route("/rewind", post(cuts::rewind))
         .route("/diff", get(cuts::differences))
         .route("/asks", get(asks::list))

@@ -13,6 +13,7 @@ use podium_wire::chronicle::{ChronicleChecked, ChronicleCollected, ChronicleStat
 use podium_wire::cuts::{CutDiff, CutPage, ForkInstance, Forked, RewindInstance, RewindReceipt};
 use podium_wire::error::ErrorBody;
 use podium_wire::frames::{ClientFrame, PROTOCOL, ServerFrame};
+use podium_wire::portable::{Imported, MEDIA_TYPE};
 use podium_wire::rest::{
     AdminStatus, ConfigDocument, CreateInstance, Deployed, DeploymentDetail, DeploymentPage, ExternalCut, FilePage,
     Health, HistoryPage, InstanceInfo, InstancePage, IterationPage, LogPage, MessageOutcome, MessageReceipt, MountInfo,
@@ -150,6 +151,9 @@ fn of_lists() -> Vec<Operation> {
         Operation::new("post", "/instances", "createInstance", "Makes an instance.")
             .takes(json::<CreateInstance>())
             .gives(201, "It can be talked to.", json::<InstanceInfo>()),
+        Operation::new("post", "/instances/import", "importInstance", "Makes a new instance of an export.")
+            .takes(Body::Raw("application/octet-stream"))
+            .gives(201, "It can be talked to.", json::<Imported>()),
         Operation::new("get", "/instances", "listInstances", "Lists instances, oldest first.")
             .query("after", "string", AFTER)
             .query("limit", "integer", LIMIT)
@@ -246,6 +250,10 @@ fn of_instance() -> Vec<Operation> {
         Operation::new("post", "/fork", "fork", "Makes a new instance that begins as a copy of a cut.")
             .takes(json::<ForkInstance>())
             .gives(201, "It can be talked to.", json::<Forked>()),
+        Operation::new("get", "/export", "export", "A cut as one file, from which any host makes an instance.")
+            .query("at", "integer", "The cut; the last one when absent.")
+            .query("component", "boolean", "Whether the component is in it; true when absent.")
+            .gives(200, "The file. It is whole when its last frame is there.", Body::Raw(MEDIA_TYPE)),
         Operation::new("get", "/diff", "diff", "What differs between two cuts.")
             .query("from", "integer", "The one cut.")
             .query("to", "integer", "The other.")
@@ -454,7 +462,7 @@ fn content(body: Body, generator: &mut SchemaGenerator) -> Option<(String, Value
         Body::Empty => return None,
         Body::Json(schema) => ("application/json", json!({ "schema": schema(generator) })),
         Body::Raw("application/json") => ("application/json", json!({ "schema": { "type": "object" } })),
-        Body::Raw("application/octet-stream") => ("application/octet-stream", json!({})),
+        Body::Raw(media_type @ ("application/octet-stream" | MEDIA_TYPE)) => (media_type, json!({})),
         Body::Raw(media_type) => (media_type, json!({ "schema": { "type": "string" } })),
         Body::DeployForm => {
             let file =

@@ -52,6 +52,8 @@ async fn help_names_every_command_with_examples() {
         vec!["chat"],
         vec!["logs"],
         vec!["instance", "create"],
+        vec!["instance", "export"],
+        vec!["instance", "import"],
         vec!["files", "put"],
         vec!["files", "history"],
         vec!["config", "set"],
@@ -98,6 +100,7 @@ async fn what_is_not_there_ends_with_3() {
     let (_host, cli, id) = with("counter").await;
     for arguments in [
         vec!["instance", "info", NOBODY],
+        vec!["instance", "export", NOBODY],
         vec!["instance", "state", NOBODY],
         vec!["instance", "interrupt", NOBODY],
         vec!["instance", "stop", NOBODY],

@@ -37,6 +37,7 @@ mod mount;
 mod one_cut;
 mod owners;
 mod park_retry_discard;
+mod portable;
 mod resume;
 mod rewind;
 mod seeing;

@@ -36,6 +36,7 @@ fn cut() -> CutInfo {
         config_rev: 2,
         workspace: Some(workspace()),
         forked_from: Some(forked_from()),
+        imported_from: Some(crate::portable::imported_from()),
         at: AT,
     }
 }

@@ -8,6 +8,7 @@ mod asks;
 mod catalogue;
 mod chronicle;
 mod cuts;
+mod portable;
 mod rest;
 mod updates;
 mod ws;
@@ -69,6 +70,7 @@ fn all() -> Vec<Sample> {
     samples.extend(asks::samples());
     samples.extend(chronicle::samples());
     samples.extend(cuts::samples());
+    samples.extend(portable::samples());
     samples
 }
 
