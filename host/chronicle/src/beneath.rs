@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::limits::LINK_BYTES_MAX;
@@ -26,15 +26,22 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_XDEV)
     .union(ResolveFlags::NO_MAGICLINKS);
 
-/// A folder of the host, below which paths are resolved.
+/// What a new file may be used for, less the process's umask.
+const NEW_FILE: Mode =
+    Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::WGRP).union(Mode::ROTH).union(Mode::WOTH);
+
+/// The same of a new folder.
+const NEW_FOLDER: Mode = Mode::RWXU.union(Mode::RWXG).union(Mode::RWXO);
+
+/// A folder of the host, below which paths are resolved. Its calls fail with `ELOOP` where a symbolic link is on the way.
 #[derive(Debug)]
-pub(crate) struct Beneath {
+pub struct Beneath {
     root: OwnedFd,
 }
 
 impl Beneath {
     /// Opens a folder of the host by its own path.
-    pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
+    pub fn open(path: &Path) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         retried(|| rustix::fs::open(path, flags, Mode::empty())).map(|root| Self { root })
     }
@@ -48,23 +55,68 @@ impl Beneath {
     }
 
     /// Opens a folder.
-    pub(crate) fn folder(&self, path: &WorkPath) -> Result<OwnedFd, Errno> {
+    pub fn folder(&self, path: &WorkPath) -> Result<OwnedFd, Errno> {
         let bytes = if path.is_root() { &b"."[..] } else { path.as_bytes() };
         open_at(self.root.as_fd(), bytes, OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
     /// Opens what should be a regular file, for reading; the caller looks at what it got.
-    #[cfg(test)]
-    pub(crate) fn file(&self, path: &WorkPath) -> Result<OwnedFd, Errno> {
+    pub fn file(&self, path: &WorkPath) -> Result<OwnedFd, Errno> {
         open_at(self.root.as_fd(), path.as_bytes(), OFlags::RDONLY)
+    }
+
+    /// Opens what should be a regular file, for writing; the caller looks at what it got.
+    pub fn written(&self, path: &WorkPath) -> Result<OwnedFd, Errno> {
+        open_at(self.root.as_fd(), path.as_bytes(), OFlags::WRONLY)
+    }
+
+    /// Makes a file where nothing is, and opens it for writing.
+    pub fn new_file(&self, path: &WorkPath) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        resolved(self.root.as_fd(), path.as_bytes(), flags, NEW_FILE)
+    }
+
+    /// Makes a folder where nothing is.
+    pub fn new_folder(&self, path: &WorkPath) -> Result<(), Errno> {
+        self.within_parent(path, |folder, name| rustix::fs::mkdirat(folder, name, NEW_FOLDER))
+    }
+
+    /// What the system says of an entry; a link is not followed.
+    pub fn stat(&self, path: &WorkPath) -> Result<Stat, Errno> {
+        self.within_parent(path, |folder, name| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
+    }
+
+    /// Removes an entry: an empty folder, or anything else.
+    pub fn remove(&self, path: &WorkPath, is_folder: bool) -> Result<(), Errno> {
+        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        self.within_parent(path, |folder, name| rustix::fs::unlinkat(folder, name, flags))
+    }
+
+    fn within_parent<T>(
+        &self,
+        path: &WorkPath,
+        mut call: impl FnMut(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match path.split() {
+            Some((folder, name)) if !folder.is_root() => {
+                let folder = self.folder(&folder)?;
+                retried(|| call(folder.as_fd(), name))
+            }
+            Some((_, name)) => retried(|| call(self.root.as_fd(), name)),
+            None => retried(|| call(self.root.as_fd(), b".")),
+        }
     }
 }
 
 /// Opens `path` below `folder`.
 fn open_at(folder: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    resolved(folder, path, flags, Mode::empty())
+}
+
+fn resolved(folder: BorrowedFd<'_>, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     // EAGAIN: a rename elsewhere kept the kernel from deciding whether the path stays beneath.
     for _ in 0..crate::limits::PLACE_TRIES {
-        match retried(|| rustix::fs::openat2(folder, path, flags | FLAGS, Mode::empty(), RESOLVE)) {
+        match retried(|| rustix::fs::openat2(folder, path, flags | FLAGS, mode, RESOLVE)) {
             Err(Errno::AGAIN) => {}
             other => return other,
         }
@@ -98,9 +150,9 @@ pub(crate) fn target_in(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, 
     if target.len() > LINK_BYTES_MAX { Err(Errno::NAMETOOLONG) } else { Ok(target) }
 }
 
-/// Calls `each` with every name of a folder, in the folder's own order, until it says `false`. A name that is put in or
-/// taken out meanwhile may or may not be among them.
-pub(crate) fn each_name<E: From<Errno>>(
+/// Calls `each` with every name of a folder that was opened by [`Beneath::folder`], in the folder's own order, until it says `false`. A
+/// name that is put in or taken out meanwhile may or may not be among them.
+pub fn each_name<E: From<Errno>>(
     folder: BorrowedFd<'_>,
     buffer: &mut NamesBuffer,
     mut each: impl FnMut(&[u8]) -> Result<bool, E>,
@@ -124,11 +176,19 @@ pub(crate) fn each_name<E: From<Errno>>(
 }
 
 /// Room for a folder's names, used again from folder to folder.
-pub(crate) struct NamesBuffer(Vec<MaybeUninit<u8>>);
+#[derive(Debug)]
+pub struct NamesBuffer(Vec<MaybeUninit<u8>>);
 
 impl NamesBuffer {
-    pub(crate) fn new() -> Self {
+    /// Some 32 KiB of it.
+    pub fn new() -> Self {
         Self(vec![MaybeUninit::uninit(); NAMES_BUFFER_BYTES])
+    }
+}
+
+impl Default for NamesBuffer {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -47,6 +47,7 @@ mod walk;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use beneath::{Beneath, NamesBuffer, each_name};
 pub use chronicle::{Chronicle, Named, Opened, Place, Surroundings, boot_id};
 pub use diff::{FileChange, TextDiff};
 pub use dirty::DirtySet;

@@ -81,6 +81,17 @@ impl Chronicle {
         }
     }
 
+    /// The tree of the version that iteration `n` came with.
+    pub fn root_at(&self, n: u64, sight: Sight) -> Result<ContentHash, ChronicleError> {
+        let version = self.kept_version(&self.iteration(n)?, sight)?;
+        version.map(|version| version.root).ok_or(ChronicleError::NoIteration(n))
+    }
+
+    /// The last iteration of the version made last, prepared or committed; 0 while there is none.
+    pub fn moment(&self) -> Result<u64, ChronicleError> {
+        if self.tip.version == 0 { Ok(0) } else { Ok(self.version(self.tip.version)?.last_n) }
+    }
+
     /// Brings a path, with what is beneath it, to what it was in the version that iteration `n` came with: it goes, if it was not there.
     /// As [`Chronicle::restore`], only paths.
     pub fn restore_to(&mut self, path: &WorkPath, n: u64, sight: Sight) -> Result<Restored, ChronicleError> {

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::ChronicleError;
 use crate::hash::ContentHash;
+use crate::rows::meta;
 use crate::version::{Version, VersionKind, VersionStatus};
 
 const SELECT: &str = "SELECT id, cut, parent, root, kind, status, turn, at, first_n, last_n, added, modified, deleted,
@@ -107,10 +108,18 @@ pub(crate) fn recover_past(connection: &Connection, version: u64, cut: u64) -> R
 }
 
 /// Every prepared version becomes a recovered one; gives their numbers. The changes that came with them are removed: iterations are
-/// what cuts left behind.
+/// what cuts left behind. Nobody but the turn that is lost was told of their numbers, which are given again: a turn that is run again
+/// has the same ones.
 pub(crate) fn recover_prepared(connection: &Connection) -> Result<Vec<u64>, ChronicleError> {
-    let mut select = connection.prepare_cached("SELECT id FROM version WHERE status = 'prepared' ORDER BY id")?;
-    let prepared: Vec<u64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut select =
+        connection.prepare_cached("SELECT id, first_n FROM version WHERE status = 'prepared' ORDER BY id")?;
+    let prepared: Vec<(u64, u64)> =
+        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    // They follow each other, and nothing true came after them.
+    if let Some((_, first_n)) = prepared.first() {
+        meta::set_number(connection, meta::NEXT_N, *first_n)?;
+    }
+    let prepared: Vec<u64> = prepared.into_iter().map(|(id, _)| id).collect();
     recover(connection, &prepared)?;
     Ok(prepared)
 }
