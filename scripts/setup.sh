@@ -44,6 +44,11 @@ command -v cc >/dev/null || install build-essential
 command -v python3 >/dev/null || install python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
 
+# What the guides' commands use, and the stories of mounts: `git` works in one.
+for tool in git jq zstd; do
+    command -v "$tool" >/dev/null || install "$tool"
+done
+
 # pjdfstest, which the stories of `podium mount` run, reads access control lists.
 [ -e /usr/include/sys/acl.h ] || install libacl1-dev
 

@@ -4,10 +4,10 @@
 //! nothing but these. Must never add anything to a call.
 
 #[cfg(target_arch = "wasm32")]
-pub(crate) use crate::bindings::podium::agent::{ask, config, log, messages, state, updates};
+pub(crate) use crate::bindings::podium::agent::{ask, config, log, messages, state, updates, workspace};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::steer::own as inbox;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use crate::testing::played::{ask, config, inbox, log, messages, state, timer, updates};
+pub(crate) use crate::testing::played::{ask, config, inbox, log, messages, state, timer, updates, workspace};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::timer;

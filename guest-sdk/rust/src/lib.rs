@@ -43,7 +43,7 @@
 //!
 //! An agent's logic is tested with `cargo test` alone: see the module `testing`.
 //!
-//! Files are plain `std::fs` under `/workspace`. Each turn runs in a fresh guest: Rust variables
+//! Files are plain `std::fs` under `/workspace`; what they were, and the same files without a file system, is in [`workspace`]. Each turn runs in a fresh guest: Rust variables
 //! are gone after it, `cx.state`, messages and files stay. `keep_warm = true` in agent.toml keeps
 //! variables as a cache, see [`Agent`].
 //!
@@ -68,6 +68,7 @@ pub mod testing;
 #[cfg(target_arch = "wasm32")]
 mod timer;
 pub mod updates;
+pub mod workspace;
 
 pub use agent::Agent;
 pub use ask::{Answer, Decision, Permission, Question};

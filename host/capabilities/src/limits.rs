@@ -72,6 +72,18 @@ pub const WORKSPACE_FILE_BYTES_CAP: u64 = podium_chronicle::limits::FILE_BYTES_M
 /// Bytes of an entry's path on average; a workspace may have as many of them as entries. They are held in memory.
 const PATH_BYTES_AVERAGE: u64 = 320;
 
+/// Bytes that one call of `workspace` reads or writes: they lie in the host and in the guest's memory whole, and a file that is larger
+/// comes in pieces.
+pub const WORKSPACE_CALL_BYTES_MAX: u32 = 1024 * 1024;
+/// Entries of a folder that one call of `workspace` lists, for the same reason: names of 255 bytes each are a quarter of a MiB.
+pub const WORKSPACE_LIST_MAX: u32 = 1_000;
+/// Iterations of a path that one call of `workspace` tells of.
+pub const WORKSPACE_ITERATIONS_MAX: u32 = 200;
+/// Files that one comparison of `workspace` names, which has no pages; how many further ones there are is counted.
+pub const WORKSPACE_CHANGES_MAX: usize = 1_000;
+/// Versions that one attempt of a turn makes before its end: each costs the disk as a cut does.
+pub const WORKSPACE_STEPS_MAX: u64 = 1_000;
+
 /// Host calls of one turn that may wait at once: each holds a future of the host.
 pub const CALLS_IN_FLIGHT_MAX: usize = 256;
 /// Bytes of answers of one turn that have come and that its guest has not read: until then they are host memory. Room for
@@ -378,6 +390,20 @@ mod tests {
         let rows: serde_json::Map<_, _> =
             all.iter().map(|(key, value, _)| ((*key).to_owned(), (*value).into())).collect();
         assert_eq!(in_force, serde_json::Value::Object(rows));
+    }
+
+    #[test]
+    fn the_guide_says_how_much_a_call_of_workspace_does() {
+        let guide = include_str!("../../../docs/guide/limits.md");
+        for said in [
+            format!("reads or writes at most {} bytes", shown(WORKSPACE_CALL_BYTES_MAX.into())),
+            format!("lists at most {} entries", shown(WORKSPACE_LIST_MAX.into())),
+            format!("tells of at most {WORKSPACE_ITERATIONS_MAX} iterations"),
+            format!("names at most {} files", shown(WORKSPACE_CHANGES_MAX as u64)),
+            format!("makes at most {} versions", shown(WORKSPACE_STEPS_MAX)),
+        ] {
+            assert!(guide.contains(&said), "docs/guide/limits.md does not say `{said}`");
+        }
     }
 
     /// A limit of the manifest, with the numbers of DESIGN written out once more.

@@ -3,7 +3,7 @@
 //! Owns everything an attempt changes until its cut. A turn is closed once, by [`Turn::complete`] or
 //! [`Turn::fail`]; after that no host call has an effect. Must never make anything durable itself.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use podium_store::JournalRow;
@@ -115,6 +115,8 @@ pub(crate) struct Effects {
     pub(crate) in_flight: Arc<AtomicUsize>,
     /// Bytes of answers that the guest has not read yet.
     pub(crate) unread_bytes: Arc<AtomicUsize>,
+    /// Versions of the workspace that were asked for.
+    pub(crate) steps: AtomicU64,
     /// Held while one page of the history is read and not counted yet.
     pub(crate) page: Arc<futures_util::lock::Mutex<()>>,
 }
@@ -405,6 +407,11 @@ impl Turn {
 
     pub(crate) fn effects(&self) -> &Effects {
         &self.0.effects
+    }
+
+    /// One more version of the workspace is asked for: how many were before.
+    pub(crate) fn next_step(&self) -> u64 {
+        self.0.effects.steps.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn with_log<R>(&self, change: impl FnOnce(&mut LogBudget) -> R) -> R {

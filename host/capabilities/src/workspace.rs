@@ -3,6 +3,11 @@
 //! Closed until somebody uses a file; opening brings the folder to the last cut. Must never let a guest near the folder while
 //! it is closed: after a crash, what it wrote would be taken for the cut's.
 
+#[cfg(test)]
+mod bench;
+mod calls;
+mod files;
+mod quota;
 mod time;
 mod told;
 
@@ -17,6 +22,9 @@ use podium_chronicle::{
 };
 use podium_kit::Clock;
 
+pub use calls::Changes;
+pub use files::{Listed, Listing};
+pub use quota::{Extent, OverQuota, Quota};
 pub use told::{FILE_CHANGES_MAX, Told};
 
 /// What all workspaces of a host have in common.
@@ -277,10 +285,25 @@ impl Workspace {
     /// What it holds now becomes a version, durable and not yet true (TURN.md §3, steps 2 and 3); none when it is the last
     /// cut's still.
     pub fn prepare(&self, kind: VersionKind, cut: u64, turn: Option<u64>) -> Result<Option<Prepared>, ChronicleError> {
+        self.prepare_in(&mut self.state(), SnapshotRequest { kind, cut: Some(cut), turn, scan: false })
+    }
+
+    /// A version of what a running turn has done so far, true with its cut; gives its moment, the number of its last iteration. That of the
+    /// version before, when nothing was done since; 0 while nobody ever used a file, and then nothing is made.
+    pub(crate) fn step(&self, turn: u64) -> Result<u64, ChronicleError> {
         let state = &mut *self.state();
-        let named = state.named;
+        if !self.is_used(state) {
+            return Ok(0);
+        }
+        let request = SnapshotRequest { kind: VersionKind::Step, cut: None, turn: Some(turn), scan: false };
+        self.prepare_in(state, request)?;
+        self.opened(state)?.moment()
+    }
+
+    fn prepare_in(&self, state: &mut State, request: SnapshotRequest) -> Result<Option<Prepared>, ChronicleError> {
+        let (named, kind, cut) = (state.named, request.kind, request.cut);
         let Some(chronicle) = self.changed(state)? else { return Ok(None) };
-        let prepared = chronicle.prepare(SnapshotRequest { kind, cut: Some(cut), turn, scan: false })?;
+        let prepared = chronicle.prepare(request)?;
         let left_out = told::left_out(&prepared.left_out, prepared.refused_patterns.as_deref());
         for line in &left_out {
             tracing::warn!(place = %self.0.place.metadata().display(), cut, line);
@@ -288,7 +311,7 @@ impl Workspace {
         let is_another = prepared.version != named.version;
         let changes = if is_another && kind != VersionKind::Step {
             match chronicle.diff(named.root.unwrap_or_else(empty_root), prepared.root) {
-                Ok(differences) => told::changes(&differences),
+                Ok(differences) => told::changes(&differences, FILE_CHANGES_MAX),
                 Err(error) => {
                     // The version stands all the same.
                     tracing::warn!(place = %self.0.place.metadata().display(), cut, %error, "what changed cannot be told");

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use podium_capabilities::limits::{HOSTCALL_BYTES_MAX, RESOURCES_MAX, TABLE_ELEMENTS_MAX};
+use podium_capabilities::workspace::Quota;
 use podium_capabilities::{LimitReached, Limits, Turn};
+use podium_chronicle::ChronicleError;
 use podium_kit::descriptors::Part;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
@@ -203,6 +205,17 @@ impl GuestState {
                 tracing::warn!(instance, %error, "a workspace cannot be opened; its agent finds it empty");
             }
         }
+    }
+
+    /// Opens the workspace for a call that comes without a handle, and gives the count of what it may hold; none when the host has no descriptor
+    /// left for it.
+    pub(crate) fn open_workspace(&mut self) -> Result<Option<Quota>, ChronicleError> {
+        let Some(workspace) = &mut self.workspace else { return Ok(None) };
+        if workspace.is_unready() {
+            self.uses_files.store(true, Ordering::Release);
+            workspace.open(&mut self.table)?;
+        }
+        Ok(workspace.quota().cloned())
     }
 
     /// The files, for a call that uses one.

@@ -35,6 +35,7 @@ fn podium(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     agent::updates::add_to_linker::<_, Guest>(linker, |state| state)?;
     agent::state::add_to_linker::<_, Guest>(linker, |state| state)?;
     agent::messages::add_to_linker::<_, Guest>(linker, |state| state)?;
+    agent::workspace::add_to_linker::<_, Guest>(linker, |state| state)?;
     agent::ask::add_to_linker::<_, Guest>(linker, |state| state)?;
     agent::log::add_to_linker::<_, Guest>(linker, |state| state)?;
     agent::config::add_to_linker::<_, Guest>(linker, |state| state)

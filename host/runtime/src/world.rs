@@ -14,7 +14,7 @@ use crate::bindings::podium::agent::types::{Error, Message};
 
 const LIFECYCLE: &str = "podium:agent/lifecycle@0.1.0";
 /// Interfaces of `podium:agent`, each a capability but `types`.
-const PODIUM: [&str; 7] = ["types", "updates", "state", "messages", "ask", "log", "config"];
+const PODIUM: [&str; 8] = ["types", "updates", "state", "messages", "workspace", "ask", "log", "config"];
 /// Packages of WASI and what they fold into; none of the empty ones grants anything.
 const WASI: [(&str, &str); 6] = [
     ("io", ""),
@@ -114,6 +114,7 @@ mod tests {
             "podium:agent/types@0.1.0",
             "podium:agent/state@0.1.0",
             "podium:agent/ask@0.1.0",
+            "podium:agent/workspace@0.1.0",
             "wasi:io/poll@0.2.6",
             "wasi:cli/stdout@0.3.0",
             "wasi:filesystem/types@0.2.0",
@@ -129,7 +130,10 @@ mod tests {
         ] {
             imports.add(name);
         }
-        assert_eq!(imports.capabilities.into_iter().collect::<Vec<_>>(), ["ask", "clock", "files", "network", "state"]);
+        assert_eq!(
+            imports.capabilities.into_iter().collect::<Vec<_>>(),
+            ["ask", "clock", "files", "network", "state", "workspace"]
+        );
         assert_eq!(imports.unknown.len(), 5);
         assert_eq!(imports.unknown[0], "podium:agent/teleport@0.1.0");
     }

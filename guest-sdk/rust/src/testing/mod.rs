@@ -156,6 +156,7 @@
 //! This file owns the instance of a test. It must never run a hook otherwise than `entry` does for a component.
 
 pub(crate) mod asks;
+pub(crate) mod past;
 pub(crate) mod played;
 mod running;
 
@@ -236,6 +237,22 @@ impl<A: Agent> TestAgent<A> {
             self.remember(role, text.into());
         }
         self
+    }
+
+    /// With these contents of a file, one a cut, oldest first: what [`crate::workspace`] finds. `std::fs` does not: its files are the machine's.
+    ///
+    /// # Panics
+    /// When it is no path of a workspace, or too much for one.
+    #[must_use]
+    pub fn with_past<C: Into<Vec<u8>>>(mut self, path: &str, contents: impl IntoIterator<Item = C>) -> Self {
+        let past = &mut self.host_mut().past;
+        contents.into_iter().for_each(|content| past.given(path, &content.into()));
+        self
+    }
+
+    /// A file as the last cut has it, as far as [`TestAgent::with_past`] and the agent's calls of [`crate::workspace`] say.
+    pub fn file(&self, path: &str) -> Option<&[u8]> {
+        self.host().past.file(path)
     }
 
     /// A message as `podium chat` sends it, with an id that no other message of this instance has.
@@ -380,6 +397,7 @@ impl<A: Agent> TestAgent<A> {
         let host = self.host_mut();
         let record = std::mem::take(&mut host.record);
         let waited = std::mem::take(&mut host.now);
+        host.past.end(outcome.is_ok());
         let outcome = outcome.map_err(Error::from_host);
         if let Some((role, text)) = before.message {
             self.remember(role, text);

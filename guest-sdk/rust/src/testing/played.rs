@@ -9,9 +9,10 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::asks::Asks;
+use super::past::Past;
 use crate::Json;
 use crate::bindings::podium::agent::messages::Entry;
-use crate::bindings::podium::agent::types::Error as HostError;
+pub(super) use crate::bindings::podium::agent::types::Error as HostError;
 use crate::bindings::podium::agent::updates::Element;
 use crate::log::Level;
 
@@ -62,6 +63,8 @@ pub(super) struct Played {
     pub(super) record: Record,
     /// What the turn asks people.
     pub(super) asks: Asks,
+    /// What the files were.
+    pub(super) past: Past,
     timers: BTreeMap<u64, (Duration, Waker)>,
     next_timer: u64,
     inbox: crate::steer::Inbox,
@@ -78,6 +81,7 @@ impl Played {
             now: Duration::ZERO,
             record: Record::default(),
             asks: Asks::default(),
+            past: Past::default(),
             timers: BTreeMap::new(),
             next_timer: 0,
             inbox: crate::steer::Inbox::default(),
@@ -205,6 +209,11 @@ pub(crate) mod inbox {
 /// `podium:agent/ask`.
 pub(crate) mod ask {
     pub(crate) use crate::testing::asks::{permission, question};
+}
+
+/// `podium:agent/workspace`.
+pub(crate) mod workspace {
+    pub(crate) use crate::testing::past::{commit, diff, history, list, read, read_at, remove, restore, write};
 }
 
 /// `podium:agent/config`.

@@ -26,13 +26,13 @@ pub struct Told {
 }
 
 /// The files and links among what differs, a folder's own attributes and times being no news.
-pub(super) fn changes(differences: &[FileChange]) -> Vec<Change> {
+pub(super) fn changes(differences: &[FileChange], most: usize) -> Vec<Change> {
     let is_file = |change: &&FileChange| {
         let kind = change.new.as_ref().or(change.old.as_ref()).map(|entry| entry.kind);
         kind.is_some_and(|kind| kind != Kind::Folder) && (change.op != Op::Touched || change.renamed_from.is_some())
     };
     let mut files = differences.iter().filter(is_file);
-    let mut told: Vec<Change> = files.by_ref().take(FILE_CHANGES_MAX).map(change).collect();
+    let mut told: Vec<Change> = files.by_ref().take(most).map(change).collect();
     let more = u64::try_from(files.count()).unwrap_or(u64::MAX);
     if let Some(last) = told.last_mut().filter(|_| more > 0) {
         last.more = Some(more);
@@ -132,14 +132,17 @@ mod tests {
             renamed_from: Some("old".parse().expect("a path")),
             ..differs("new", Op::Touched, file(4), file(4))
         };
-        let told = changes(&[
-            differs("a", Op::Added, None, file(1)),
-            differs("b", Op::Modified, file(1), file(2)),
-            differs("c", Op::Deleted, file(3), None),
-            differs("d", Op::Added, None, Some(entry(Kind::Folder, 0))),
-            differs("e", Op::Touched, file(5), file(5)),
-            renamed,
-        ]);
+        let told = changes(
+            &[
+                differs("a", Op::Added, None, file(1)),
+                differs("b", Op::Modified, file(1), file(2)),
+                differs("c", Op::Deleted, file(3), None),
+                differs("d", Op::Added, None, Some(entry(Kind::Folder, 0))),
+                differs("e", Op::Touched, file(5), file(5)),
+                renamed,
+            ],
+            FILE_CHANGES_MAX,
+        );
         let brief: Vec<_> = told.iter().map(|it| (it.path.as_str(), it.kind, it.size)).collect();
         let expected = [
             ("a", FileChangeKind::Created, Some(1)),
@@ -157,10 +160,11 @@ mod tests {
         let many = |count: usize| -> Vec<FileChange> {
             (0..count).map(|n| differs(&format!("f{n}"), Op::Added, None, Some(entry(Kind::File, 1)))).collect()
         };
-        assert_eq!(changes(&many(FILE_CHANGES_MAX)).last().and_then(|it| it.more), None);
-        let told = changes(&many(FILE_CHANGES_MAX + 7));
+        assert_eq!(changes(&many(FILE_CHANGES_MAX), FILE_CHANGES_MAX).last().and_then(|it| it.more), None);
+        let told = changes(&many(FILE_CHANGES_MAX + 7), FILE_CHANGES_MAX);
         assert_eq!((told.len(), told.last().and_then(|it| it.more)), (FILE_CHANGES_MAX, Some(7)));
-        let long = changes(&[differs(&format!("ä{}", "d/".repeat(1000) + "e"), Op::Deleted, None, None)]);
+        let long =
+            changes(&[differs(&format!("ä{}", "d/".repeat(200) + "e"), Op::Deleted, None, None)], FILE_CHANGES_MAX);
         assert!(long.is_empty(), "neither was there");
         assert!(shown("ä".repeat(2000).as_bytes()).len() <= PATH_BYTES_SHOWN + "…".len());
     }

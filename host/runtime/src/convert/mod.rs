@@ -6,3 +6,4 @@ mod log;
 mod messages;
 pub(crate) mod types;
 mod updates;
+mod workspace;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use podium_capabilities::workspace::Quota;
 use rustix::fs::{FileType, Stat, Timespec, Timestamps};
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
@@ -18,7 +19,6 @@ use wasmtime_wasi_io::streams::DynOutputStream;
 use super::files::{Handle, now};
 use super::metered::Metered;
 use super::opening::{self, code, stat_of};
-use super::quota::Quota;
 use super::recorder::{Recorder, Where};
 use crate::guest::GuestState;
 use crate::host::clocks::NANOS_PER_SECOND;

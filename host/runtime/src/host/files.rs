@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use podium_capabilities::LimitReached;
+use podium_capabilities::workspace::Extent;
 use podium_chronicle::{ViewPath, Viewed};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::FsPerms;
@@ -26,7 +27,6 @@ use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
 
 use super::history::{self, Found};
 use super::opening::{How, Opened, unmake};
-use super::quota::Extent;
 use super::recorder::Where;
 use crate::guest::GuestState;
 use crate::host::clocks::NANOS_PER_SECOND;

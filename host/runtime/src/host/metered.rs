@@ -5,11 +5,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use podium_capabilities::workspace::Extent;
 use wasmtime_wasi_io::async_trait;
 use wasmtime_wasi_io::poll::Pollable;
 use wasmtime_wasi_io::streams::{DynOutputStream, OutputStream, StreamError, StreamResult};
-
-use super::quota::Extent;
 
 /// A stream that counts what it writes.
 pub(super) struct Metered {

@@ -13,13 +13,13 @@ mod opening;
 pub(crate) mod p2_files;
 pub(crate) mod p3_files;
 mod p3_streams;
-mod quota;
 pub(crate) mod random;
 pub(crate) mod recorder;
 pub(crate) mod state;
 pub(crate) mod stdio;
 pub(crate) mod updates;
 pub(crate) mod workspace;
+mod workspace_calls;
 
 use podium_capabilities::CallError;
 

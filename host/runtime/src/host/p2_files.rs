@@ -2,6 +2,7 @@
 //!
 //! What is not here only reads what is open, and is the engine's own. Must never do more than translate.
 
+use podium_capabilities::workspace::OverQuota;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::filesystem::Descriptor;
@@ -12,7 +13,6 @@ use wasmtime_wasi::p2::{FsResult, ReaddirIterator};
 
 use super::changes::NewTime;
 use super::files::{Handle, Listing, now};
-use super::quota::OverQuota;
 use crate::guest::GuestState;
 
 type Store<'a> = StoreContextMut<'a, GuestState>;

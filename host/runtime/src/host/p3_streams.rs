@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use podium_capabilities::workspace::Extent;
 use rustix::io::ReadWriteFlags;
 use tokio::sync::oneshot;
 use wasmtime::StoreContextMut;
@@ -18,7 +19,6 @@ use wasmtime_wasi::p2::bindings::filesystem::types as p2;
 use wasmtime_wasi::p3::bindings::filesystem::types;
 
 use super::p3_files::kind;
-use super::quota::Extent;
 use super::workspace::Held03;
 use crate::guest::GuestState;
 

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use podium_capabilities::workspace::{Extent, Quota};
 use podium_chronicle::ChronicleError;
 use podium_kit::descriptors::{Held, Part};
 use wasmtime::component::{Resource, ResourceTable};
@@ -20,7 +21,6 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
 
 use crate::host::history::History;
-use crate::host::quota::{Extent, Quota};
 use crate::host::recorder::Recorder;
 
 /// A file system with `/workspace`, which is a folder that is gone. Made once, cloned for each guest.
@@ -180,6 +180,11 @@ impl Workspace {
         !self.unopened.is_empty() || (self.is_new_turn && self.opened.is_some())
     }
 
+    /// Whether a call that comes without a handle has to open it, or to count it, first.
+    pub(crate) fn is_unready(&self) -> bool {
+        self.opened.is_none() || self.is_to_be_opened()
+    }
+
     /// Puts all handles on the real folder. When it cannot be opened, or no descriptor is left for it, they stay where nothing is.
     pub(crate) fn open(&mut self, table: &mut ResourceTable) -> Result<(), ChronicleError> {
         let count = self.count(table);
@@ -221,7 +226,7 @@ impl Workspace {
     }
 
     /// What it may still write; none before it has used a file.
-    pub(super) fn quota(&self) -> Option<&Quota> {
+    pub(crate) fn quota(&self) -> Option<&Quota> {
         self.quota.as_ref()
     }
 
@@ -322,6 +327,22 @@ mod tests {
         assert_eq!(part.held(), 1, "it is open still");
         drop(workspace);
         assert_eq!(part.held(), 0);
+    }
+
+    #[test]
+    fn a_guest_without_a_file_system_has_a_workspace_all_the_same() {
+        let (folder, part) = (tempfile::tempdir().expect("a folder"), Part::new(2));
+        let common = Workspaces::new(Clock::manual(1_000), 100);
+        let shared = common.closed(Place::new(folder.path()), Named::default());
+        let nowhere = Nowhere::new(folder.path()).expect("is made");
+        let (mut workspace, mut table) = (Workspace::new(shared, &nowhere, &part), ResourceTable::new());
+        assert!(workspace.is_unready() && !workspace.is_to_be_opened());
+        workspace.open(&mut table).expect("opens");
+        assert!(workspace.quota().is_some() && !workspace.is_unready());
+        assert_eq!(part.held(), 1);
+        // What it has may be another number in its next turn.
+        workspace.begin_turn();
+        assert!(workspace.is_unready());
     }
 
     #[test]

@@ -13,24 +13,24 @@ use podium_wire::{ErrorCode, InstanceId};
 use serde_json::{Value, json};
 
 /// Hosts that drop a guest soon: after the shortest time that there is.
-const SOON: &[&str] = &["--waiting-idle", "1"];
+pub(super) const SOON: &[&str] = &["--waiting-idle", "1"];
 
 async fn open(client: &Client, id: InstanceId) -> Vec<OpenAsk> {
     client.get(&format!("/agent/{id}/asks")).await.with::<AskList>(200).asks
 }
 
 /// What is asked, once there is so much of it.
-async fn asked(client: &Client, id: InstanceId, count: usize) -> Vec<OpenAsk> {
+pub(super) async fn asked(client: &Client, id: InstanceId, count: usize) -> Vec<OpenAsk> {
     eventually("questions", async || Some(open(client, id).await).filter(|asks| asks.len() == count)).await
 }
 
-async fn answer(client: &Client, id: InstanceId, request_id: &str, label: &str) -> Response {
+pub(super) async fn answer(client: &Client, id: InstanceId, request_id: &str, label: &str) -> Response {
     let given = GivenAnswer { request_id: request_id.to_owned(), answer: Answer::Option(label.to_owned()) };
     client.post_json(&format!("/agent/{id}/answer"), &given).await
 }
 
 /// Waits until the instance has no guest any more: nobody holds a place of the host's.
-async fn dropped(client: &Client) {
+pub(super) async fn dropped(client: &Client) {
     eventually("the guest to be dropped", async || {
         let metrics = client.get("/metrics").await.text();
         let live = metrics.lines().find_map(|line| line.strip_prefix("podium_guests "))?;
@@ -39,13 +39,13 @@ async fn dropped(client: &Client) {
     .await;
 }
 
-async fn waits(client: &Client, id: InstanceId) {
+pub(super) async fn waits(client: &Client, id: InstanceId) {
     eventually("the turn to wait", async || (client.info(id).await.status == InstanceStatus::Waiting).then_some(()))
         .await;
 }
 
 /// A graceful stop and a new host on the same data.
-async fn restarted(host: Host, arguments: &[&str]) -> Host {
+pub(super) async fn restarted(host: Host, arguments: &[&str]) -> Host {
     let data = host.data().clone();
     let (status, took) = host.stop().await;
     assert!(status.success() && took < Duration::from_secs(8), "a turn that waits is not waited for: {took:?}");
@@ -61,7 +61,7 @@ fn resolutions(updates: &[Update]) -> Vec<QuestionResolved> {
 }
 
 /// The databases fit together, and nothing of a journal is left.
-fn check(data: &Data, id: InstanceId) -> Databases {
+pub(super) fn check(data: &Data, id: InstanceId) -> Databases {
     let databases = Databases::open(&data.path(), id);
     databases.check();
     assert_eq!(databases.journal(), 0, "a journal ends with its turn");

@@ -8,14 +8,14 @@ use podium_wire::{ErrorCode, InstanceId};
 use serde_json::json;
 
 /// What happened to a path, all of it.
-async fn history(client: &Client, id: InstanceId, path: &str) -> Vec<FileIteration> {
+pub(super) async fn history(client: &Client, id: InstanceId, path: &str) -> Vec<FileIteration> {
     let page: IterationPage = client.get(&format!("/agent/{id}/files/{path}/history?limit=1000")).await.with(200);
     assert_eq!(page.next, None);
     page.iterations
 }
 
 /// A file at an iteration.
-async fn at(client: &Client, id: InstanceId, path: &str, n: u64) -> podium_it::Answer {
+pub(super) async fn at(client: &Client, id: InstanceId, path: &str, n: u64) -> podium_it::Answer {
     client.get(&format!("/api/v1/instances/{id}/files/{path}/at/{n}")).await
 }
 
@@ -160,8 +160,20 @@ async fn a_path_is_brought_back_and_forth() {
     assert_eq!(client.info(id).await.cut, cut);
 }
 
+/// Nothing that a compressor would make smaller.
+pub(super) fn noise(seed: u32, len: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[1]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
 /// Changes every byte of some content where it is stored.
-fn damage(host: &Host, id: InstanceId, content: &[u8]) {
+pub(super) fn damage(host: &Host, id: InstanceId, content: &[u8]) {
     let folder = host.data().path().join(format!("instances/{id}/chronicle/metadata/cas"));
     let mut found = 0;
     for segment in std::fs::read_dir(folder).expect("segments") {
@@ -183,17 +195,6 @@ async fn damaged_content_is_an_error_with_its_path_and_the_rest_can_be_read() {
     let host = Host::start().await;
     let client = host.client();
     let id = client.deployed_instance("scribe").await;
-    // Nothing that a compressor would make smaller.
-    let noise = |seed: u32, len: usize| -> Vec<u8> {
-        let mut state = seed;
-        let next = || {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            state.to_le_bytes()[1]
-        };
-        std::iter::repeat_with(next).take(len).collect()
-    };
     let (small, large) = (noise(7, 5_000), noise(11, 3 << 20));
     client.file_put(id, "d/small", &small).await;
     client.file_put(id, "d/small", b"now").await;

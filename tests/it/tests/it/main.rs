@@ -47,3 +47,4 @@ mod transfers;
 mod turn_outcomes;
 mod upgrade;
 mod warm;
+mod workspace;

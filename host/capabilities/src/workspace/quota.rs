@@ -10,9 +10,11 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use podium_capabilities::workspace::Workspace;
 use podium_chronicle::{Chronicle, Limits, Totals};
+use podium_wire::{ErrorCode, WireError};
 use rustix::fs::{FileType, Stat};
+
+use super::Workspace;
 
 /// What file systems give a file at a time.
 const PAGE_BYTES: u64 = 4096;
@@ -31,11 +33,11 @@ type Inode = (u64, u64);
 /// A write, or a new entry, that does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the workspace is full")]
-pub(crate) struct OverQuota;
+pub struct OverQuota;
 
 /// The count of one guest's workspace; clones are the same one.
 #[derive(Debug, Clone)]
-pub(crate) struct Quota(Arc<Inner>);
+pub struct Quota(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -98,7 +100,7 @@ fn names(stat: &Stat) -> u64 {
 
 impl Quota {
     /// Of a workspace that has `usage` now.
-    pub(crate) fn new(shared: Workspace, usage: Totals, limits: &Limits) -> Self {
+    pub fn new(shared: Workspace, usage: Totals, limits: &Limits) -> Self {
         let open = Open { files: Vec::new(), swept_at: OPEN_SWEPT_AT, lingering: Vec::new(), extents: HashMap::new() };
         let quota = Self(Arc::new(Inner {
             shared,
@@ -116,7 +118,7 @@ impl Quota {
     }
 
     /// Another turn begins, of a guest that may hold files from before.
-    pub(crate) fn begin(&self, usage: Totals, limits: &Limits) {
+    pub fn begin(&self, usage: Totals, limits: &Limits) {
         let lingering: u64 = {
             let mut open = self.open();
             open.lingering.retain(Lingering::is_held);
@@ -154,12 +156,12 @@ impl Quota {
     }
 
     /// Whether what goes is to be told.
-    pub(crate) fn is_exact(&self) -> bool {
+    pub fn is_exact(&self) -> bool {
         self.0.exact.load(Ordering::Relaxed)
     }
 
     /// Takes room for so many bytes and entries; false when there is none, and then nothing is taken.
-    pub(crate) fn take(&self, bytes: u64, entries: u64) -> bool {
+    pub fn take(&self, bytes: u64, entries: u64) -> bool {
         let add = |count: &AtomicU64, more: u64| {
             // Cannot fail: it always gives a value.
             let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_add(more)));
@@ -186,8 +188,25 @@ impl Quota {
         fits
     }
 
+    /// Counts everything anew after something else than the guest's own calls on files has changed them, or says that it is more than there may
+    /// be.
+    ///
+    /// # Errors
+    /// [`OverQuota`]; what there is stays.
+    pub fn recount(&self) -> Result<(), OverQuota> {
+        self.look();
+        if self.is_within(1) { Ok(()) } else { Err(OverQuota) }
+    }
+
+    /// A refusal as a guest is told of it.
+    pub(super) fn refusal(&self) -> WireError {
+        let [bytes, entries] = [&self.0.bytes_max, &self.0.entries_max].map(|max| max.load(Ordering::Relaxed));
+        let message = format!("the workspace is full: it holds {bytes} bytes and {entries} entries at most");
+        WireError::new(ErrorCode::WorkspaceLimit, message)
+    }
+
     /// Gives room back that was taken, or that is free again.
-    pub(crate) fn give_back(&self, bytes: u64, entries: u64) {
+    pub fn give_back(&self, bytes: u64, entries: u64) {
         for (count, less) in [(&self.0.bytes, bytes), (&self.0.entries, entries)] {
             let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(less)));
         }
@@ -234,7 +253,7 @@ impl Quota {
     }
 
     /// A file was opened; it may outlive its name.
-    pub(crate) fn opened(&self, file: &Arc<File>) {
+    pub fn opened(&self, file: &Arc<File>) {
         let mut open = self.open();
         if open.files.len() >= open.swept_at {
             open.files.retain(|file| file.strong_count() > 0);
@@ -245,7 +264,7 @@ impl Quota {
     }
 
     /// The size of a file that was opened for writing, which all its handles share.
-    pub(crate) fn extent(&self, stat: &Stat) -> Arc<Extent> {
+    pub fn extent(&self, stat: &Stat) -> Arc<Extent> {
         let mut open = self.open();
         if let Some(extent) = open.extents.get(&inode(stat)).and_then(Weak::upgrade) {
             return extent;
@@ -261,7 +280,7 @@ impl Quota {
     }
 
     /// Takes room for another name of a file, which is to come: each name is a file to a version.
-    pub(crate) fn take_name(&self, stat: &Stat) -> bool {
+    pub fn take_name(&self, stat: &Stat) -> bool {
         let fits = self.take(self.counted(stat), 1);
         if fits && let Some(extent) = self.open().extents.get(&inode(stat)).and_then(Weak::upgrade) {
             extent.names.fetch_add(1, Ordering::Relaxed);
@@ -270,7 +289,7 @@ impl Quota {
     }
 
     /// Gives back what was taken for a name that did not come.
-    pub(crate) fn give_name_back(&self, stat: &Stat) {
+    pub fn give_name_back(&self, stat: &Stat) {
         self.give_back(self.counted(stat), 1);
         self.one_name_less(stat);
     }
@@ -282,7 +301,7 @@ impl Quota {
     }
 
     /// An entry is gone that was so before.
-    pub(crate) fn removed(&self, stat: &Stat) {
+    pub fn removed(&self, stat: &Stat) {
         let bytes = self.counted(stat);
         self.give_back(0, 1);
         if stat.st_nlink > 1 {
@@ -309,7 +328,7 @@ impl Quota {
 
 /// The size of a file that is open for writing, as its writes make it.
 #[derive(Debug)]
-pub(crate) struct Extent {
+pub struct Extent {
     size: AtomicU64,
     /// Each of them is a file to a version.
     names: AtomicU64,
@@ -320,7 +339,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// Its bytes.
-    pub(crate) fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
     }
 
@@ -334,7 +353,7 @@ impl Extent {
     }
 
     /// Takes room for a write, which is to come.
-    pub(crate) fn write(&self, offset: u64, len: usize) -> Result<(), OverQuota> {
+    pub fn write(&self, offset: u64, len: usize) -> Result<(), OverQuota> {
         let len = u64::try_from(len).unwrap_or(u64::MAX);
         let (size, end, file_bytes) = (self.size(), offset.saturating_add(len), self.quota.file_bytes());
         if len == 0 || (end <= size && size <= file_bytes) {
@@ -360,7 +379,7 @@ impl Extent {
     }
 
     /// Takes or gives back room for another size, which is to come.
-    pub(crate) fn resize(&self, size: u64) -> Result<(), OverQuota> {
+    pub fn resize(&self, size: u64) -> Result<(), OverQuota> {
         let (before, after) = (self.takes(self.size()), self.takes(size));
         if after > before {
             if !self.quota.take(self.for_all_names(after - before), 0) {
@@ -376,11 +395,11 @@ impl Extent {
 
 #[cfg(test)]
 mod tests {
-    use podium_capabilities::workspace::Workspaces;
     use podium_chronicle::{Named, Place};
     use podium_kit::Clock;
 
     use super::*;
+    use crate::workspace::Workspaces;
 
     const LIMITS: Limits = Limits {
         workspace_bytes: 1000,
