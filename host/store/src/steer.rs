@@ -5,6 +5,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use podium_wire::updates::EventType;
+
 use crate::accept::{AcceptError, Accepted, body_hash};
 use crate::error::StoreError;
 use crate::rows::RowStatus;
@@ -37,6 +39,8 @@ pub struct SteerRow {
     pub id: String,
     /// Its content as JSON text.
     pub body: String,
+    /// Its delivery is a durable update of its turn already.
+    pub is_told: bool,
 }
 
 /// A message of the same words is no repetition of a steer.
@@ -74,10 +78,17 @@ impl Open {
 
     pub(crate) fn steers(&mut self, turn: u64) -> Result<Vec<SteerRow>, StoreError> {
         let mut select = self.messages.connection().prepare_cached(
-            "SELECT id, body FROM inbox WHERE status <> 'done' AND status IN ('waiting', 'running') AND kind = ?1
+            // The updates of a turn without a cut are behind those of the last cut that has any.
+            "SELECT id, body, EXISTS (
+                 SELECT 1 FROM updates WHERE updates.turn = ?2 AND event_type = ?3 AND json_extract(updates.body, '$.id') = inbox.id
+                 AND updates.seq > COALESCE((SELECT last_seq FROM cuts WHERE last_seq IS NOT NULL ORDER BY cut DESC LIMIT 1), 0)
+             ) FROM inbox WHERE status <> 'done' AND status IN ('waiting', 'running') AND kind = ?1
              AND turn = ?2 ORDER BY seq",
         )?;
-        let rows = select.query_map(params![KIND, turn], |row| Ok(SteerRow { id: row.get(0)?, body: row.get(1)? }))?;
+        let delivered = EventType::SteerDelivered.name();
+        let rows = select.query_map(params![KIND, turn, delivered], |row| {
+            Ok(SteerRow { id: row.get(0)?, body: row.get(1)?, is_told: row.get(2)? })
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }

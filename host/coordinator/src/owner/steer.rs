@@ -45,6 +45,8 @@ pub(super) struct TurnSteers {
     guest: Option<Steers>,
     /// Ids of those that came before this attempt and have no way to the guest any more.
     lost: Vec<String>,
+    /// Ids of those whose delivery is durable, whatever becomes of this attempt.
+    told: Vec<String>,
     accepted: usize,
     bytes: usize,
 }
@@ -53,9 +55,13 @@ impl TurnSteers {
     /// Steers for a row's turn; `earlier` came in an attempt that died, and are given again.
     pub(super) fn begin(agent: &LoadedAgent, kind: RowKind, earlier: Vec<SteerRow>) -> Self {
         let can = kind == RowKind::Message && agent.has(Hook::OnSteer);
-        let mut steers = Self { guest: can.then(Steers::default), lost: Vec::new(), accepted: 0, bytes: 0 };
-        for SteerRow { id, body } in earlier {
+        let mut steers =
+            Self { guest: can.then(Steers::default), lost: Vec::new(), told: Vec::new(), accepted: 0, bytes: 0 };
+        for SteerRow { id, body, is_told } in earlier {
             steers.bytes += body.len();
+            if is_told {
+                steers.told.push(id.clone());
+            }
             match (&steers.guest, serde_json::from_str::<Message>(&body)) {
                 (Some(_), Ok(message)) => steers.hand_over(message),
                 _ => steers.lost.push(id),
@@ -83,7 +89,8 @@ impl TurnSteers {
     /// What clients are told with the cut of those that the guest was never given.
     pub(super) fn undelivered(&self, at: u64) -> Vec<NewUpdate> {
         let waiting = self.guest.as_ref().map(Steers::undelivered).unwrap_or_default();
-        self.lost.iter().cloned().chain(waiting).map(|id| undelivered(id, at)).collect()
+        let untold = self.lost.iter().cloned().chain(waiting).filter(|id| !self.told.contains(id));
+        untold.map(|id| undelivered(id, at)).collect()
     }
 }
 
@@ -187,7 +194,7 @@ impl Owner {
     /// What is told of the steers of a turn that no guest will finish.
     pub(super) async fn steers_given_up(&mut self, turn: u64, at: u64) -> Result<Vec<NewUpdate>, Error> {
         let rows = self.store.steers(turn).await?;
-        Ok(rows.into_iter().map(|row| undelivered(row.id, at)).collect())
+        Ok(rows.into_iter().filter(|row| !row.is_told).map(|row| undelivered(row.id, at)).collect())
     }
 }
 

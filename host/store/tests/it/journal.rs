@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use podium_store::{ANSWER_INLINE_MAX, JournalBatch, JournalRow, JournalSource, NewUpdate, StoreError, TurnStart};
-use podium_wire::updates::{StreamEnd, UpdateBody};
+use podium_store::{
+    ANSWER_INLINE_MAX, JournalBatch, JournalRow, JournalSource, NewSteer, NewUpdate, StoreError, TurnStart,
+};
+use podium_wire::updates::{SteerDelivered, StreamEnd, UpdateBody};
 
 use crate::common::{created, folder, open, request, row, start, stream_end};
 
@@ -167,4 +169,30 @@ async fn a_database_of_the_first_version_is_brought_along() {
     store.close().await;
     let store = open(folder.path());
     assert_eq!(store.instance(instance.id()).journal(1).await.expect("reads").rows.len(), 1, "once");
+}
+
+#[tokio::test]
+async fn a_steer_whose_delivery_is_durable_is_known_to_be_told() {
+    let folder = folder();
+    let store = open(folder.path());
+    let instance = created(&store, 1).await;
+    instance.accept(row("m", "{}", Some(start(1, 1)))).await.expect("accepted");
+    for id in ["heard", "waiting"] {
+        let steer = NewSteer {
+            sender: "local".to_owned(),
+            id: id.to_owned(),
+            body: format!("{{\"id\":\"{id}\"}}"),
+            hashed: id.to_owned(),
+            at: 2_000,
+            turn: Some(1),
+        };
+        assert!(instance.accept_steer(steer).await.expect("accepted").is_some());
+    }
+    let delivered = SteerDelivered { id: "heard".to_owned(), text: "a word".to_owned() };
+    let (event_type, content) = UpdateBody::SteerDelivered(delivered).encode();
+    let update = NewUpdate { n: Some(1), event_type, content, at: 2_500 };
+    instance.write_journal(Source::of(1, vec![record(1, None)], vec![update])).await.expect("written");
+    let told: Vec<_> =
+        instance.steers(1).await.expect("reads").into_iter().map(|steer| (steer.id, steer.is_told)).collect();
+    assert_eq!(told, [("heard".to_owned(), true), ("waiting".to_owned(), false)]);
 }

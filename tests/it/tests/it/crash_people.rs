@@ -336,7 +336,8 @@ fn judge(databases: &Databases, person: &Person, state: &Value, sums: &mut Sums)
         let told = |kind| of_kind(&updates, row.turn, kind).filter(|body| body["id"] == json!(id)).count() as u64;
         let (delivered, undelivered) = (told("steer.delivered"), told("steer.undelivered"));
         if cut.kind == "turn" {
-            assert_eq!(delivered + undelivered, 1, "{id}");
+            let of_turn: Vec<_> = updates.iter().filter(|update| update.turn == row.turn).collect();
+            assert_eq!(delivered + undelivered, 1, "{id}: {delivered} delivered, {row:?}, {of_turn:?}");
         } else {
             // What was delivered in a turn that failed went with it, and may be told still where the turn had waited.
             assert!(delivered + undelivered <= 1, "{id}");
