@@ -38,7 +38,9 @@ enum Line {
 /// Cuts a document into passages. Lines that belong to none are empty ones and front matter.
 pub(crate) fn chunks(text: &str) -> Vec<Chunk<'_>> {
     let lines: Vec<&str> = text.lines().collect();
-    let mut kinds = kinds(&lines);
+    let body = front_matter(&lines);
+    // A fence in the front matter is none.
+    let mut kinds = [vec![Line::Blank; body], kinds(&lines[body..])].concat();
     // An underlined heading: the line under it belongs to it.
     for at in 1..lines.len() {
         if kinds[at] == Line::Text && kinds[at - 1] == Line::Text && (at < 2 || kinds[at - 2] != Line::Text) {
@@ -50,7 +52,6 @@ pub(crate) fn chunks(text: &str) -> Vec<Chunk<'_>> {
         }
     }
     let mut cutter = Cutter { text, lines: &lines, headings: Vec::new(), open: None, words: 0, chunks: Vec::new() };
-    let body = front_matter(&lines);
     for (at, kind) in kinds.iter().enumerate().skip(body) {
         cutter.take(at, *kind, at > body && kinds[at - 1] == Line::Blank);
     }
@@ -86,6 +87,8 @@ impl<'a> Cutter<'a, '_> {
                 self.open.get_or_insert(at);
                 return;
             }
+            // Nothing begins with nothing, in code neither.
+            Line::Code if self.open.is_none() && self.lines[at].trim().is_empty() => return,
             Line::Code | Line::Text => {}
         }
         self.open.get_or_insert(at);
@@ -198,6 +201,7 @@ mod tests {
     #[test]
     fn front_matter_and_emptiness_are_left_out() {
         assert_eq!(outline("---\ntitle: x\n---\n# A\ntext"), ["4-5 A"]);
+        assert_eq!(outline("---\n```\n---\n# A\n\n"), ["4-4 A"]);
         assert!(outline("").is_empty() && outline("\n \n").is_empty());
         assert_eq!(chunks("a\r\nb\r\n")[0].text, "a\r\nb");
     }
