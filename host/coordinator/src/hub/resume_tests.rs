@@ -203,8 +203,8 @@ struct Reader {
     connection: Option<Arc<Client>>,
     after_seq: u64,
     place: Option<(String, u32, u64)>,
-    /// What it has been told, durable ones only; with the place up to which a snapshot stands for them.
-    told: BTreeMap<(String, u32, u64), u32>,
+    /// What it has been told, durable ones only, with the `seq` of those that were rows; and the place up to which a snapshot stands for them.
+    told: BTreeMap<(String, u32, u64), Option<u64>>,
     snapshots: BTreeMap<(String, u32), u64>,
 }
 
@@ -245,11 +245,19 @@ impl Reader {
         }
     }
 
+    /// Attempts before this one died: what was seen of them goes, but for rows, which the one that goes on has taken over.
+    fn drop_earlier(&mut self, turn: &str, attempt: u32, keep_through_seq: u64) {
+        let is_earlier = |told: &(String, u32, u64)| told.0 == turn && told.1 < attempt;
+        let earlier: Vec<_> = self.told.extract_if(.., |told, _| is_earlier(told)).collect();
+        let rows = earlier.into_iter().filter(|(_, seq)| seq.is_some_and(|seq| seq <= keep_through_seq));
+        self.told.extend(rows.map(|((turn, _, n), seq)| ((turn, attempt, n), seq)));
+    }
+
     fn take(&mut self, text: &str) {
         let Ok(ServerFrame::Update(update)) = ServerFrame::read(text) else { return };
         match update.body() {
             Ok(UpdateBody::TurnRestarted(again)) => {
-                self.told.retain(|(turn, attempt, _), _| *turn != again.turn_id || *attempt >= again.attempt);
+                self.drop_earlier(&again.turn_id, again.attempt, again.keep_through_seq);
                 self.place = Some((again.turn_id, again.attempt, 0));
                 return;
             }
@@ -273,10 +281,9 @@ impl Reader {
         let (Some(turn), Some(attempt), Some(n)) = (update.turn_id.clone(), update.attempt, update.n) else { return };
         if update.event_type.is_durable() {
             // A row of a later attempt says that the one before died.
-            self.told.retain(|(told, tried, _), _| *told != turn || *tried == attempt);
-            let times = self.told.entry((turn.clone(), attempt, n)).or_default();
-            *times += 1;
-            assert_eq!(*times, 1, "{turn} {attempt} {n} came twice");
+            self.drop_earlier(&turn, attempt, u64::MAX);
+            let before = self.told.insert((turn.clone(), attempt, n), update.seq);
+            assert_eq!(before, None, "{turn} {attempt} {n} came twice");
         }
         match update.seq {
             Some(seq) => {

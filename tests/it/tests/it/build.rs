@@ -121,7 +121,7 @@ async fn the_doctor_says_what_is_there_and_what_is_missing() {
     let checks = json["checks"].as_array().expect("checks");
     let names: Vec<&str> = checks.iter().map(|check| check["name"].as_str().expect("a name")).collect();
     let bounds = ["descriptors", "memory mappings", "address space", "memory", "threads", "processors"];
-    assert_eq!(names, [["build", "data folder"].as_slice(), &bounds].concat());
+    assert_eq!(names, [["build", "data folder"].as_slice(), &bounds, &["mounts"]].concat());
     for check in checks {
         let (name, detail) = (check["name"].as_str().expect("a name"), check["detail"].as_str().expect("a detail"));
         assert!(["ok", "advice"].contains(&check["result"].as_str().expect("a result")), "{check}");

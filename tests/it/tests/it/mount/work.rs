@@ -142,7 +142,7 @@ async fn odd_names_deep_trees_links_and_open_descriptors_are_what_they_are() {
     rustix::io::write(bottom.expect("opens"), b"deep").expect("writes");
     m.sync();
     let log = host.log();
-    assert!(log.contains("left out of a workspace's version"), "{log}");
+    assert!(log.contains("left out of the workspace's versions, in too many folders"), "{log}");
     run(&m.dir, "rm", &["-rf", "deep"]);
     // After a kill all of it is as it was.
     m.sync();
