@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::beneath::{self, Beneath};
@@ -76,11 +76,19 @@ impl Rights {
 
     fn give(&mut self, folder: BorrowedFd<'_>, path: &WorkPath) -> Result<(), Errno> {
         let mode = beneath::meta_of(folder)?.mode;
-        if self.lacks(mode) {
+        // A change and its undoing are seen in the folder's change time: who needs none makes none.
+        if self.lacks(mode) && !self.may(folder) {
             self.before.entry(path.clone()).or_insert(mode);
             rustix::fs::fchmod(folder, mode_of(mode | self.needed))?;
         }
         Ok(())
+    }
+
+    /// True when this process may do it all the same, as root may.
+    fn may(&self, folder: BorrowedFd<'_>) -> bool {
+        let mut access = Access::READ_OK | Access::EXEC_OK;
+        access.set(Access::WRITE_OK, self.needed & 0o200 != 0);
+        rustix::fs::accessat(folder, ".", access, AtFlags::EACCESS).is_ok()
     }
 
     /// A folder is to have this mode when the rights are given back.

@@ -62,7 +62,7 @@ pub fn podium_commands(text: &str) -> Vec<Vec<String>> {
 pub fn named_stories(text: &str) -> Vec<(String, String)> {
     let rows = text.lines().filter(|line| line.starts_with('|'));
     let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
-    words.filter_map(|word| word.split_once("::")).map(|(module, name)| (module.to_owned(), name.to_owned())).collect()
+    words.filter_map(|word| word.rsplit_once("::")).map(|(module, name)| (module.to_owned(), name.to_owned())).collect()
 }
 
 #[cfg(test)]

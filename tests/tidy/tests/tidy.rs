@@ -127,7 +127,8 @@ fn what_a_guest_cannot_do_is_tested() {
     );
     let stories = root().join("tests/it/tests/it");
     let is_there = |module: &str, name: &str| {
-        let text = std::fs::read_to_string(stories.join(module).with_extension("rs")).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(stories.join(module.replace("::", "/")).with_extension("rs")).unwrap_or_default();
         text.contains(&format!("#[tokio::test]\nasync fn {name}()"))
     };
     let mut faults: Vec<String> = Vec::new();

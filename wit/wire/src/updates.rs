@@ -620,7 +620,7 @@ pub struct TurnRestarted {
     pub turn_id: String,
     /// The attempt that begins now.
     pub attempt: u32,
-    /// Updates with a `seq` up to here stay.
+    /// Updates with a `seq` up to here stay, and so does what came before one of them in the same attempt: rows are made in the order of `n`.
     pub keep_through_seq: u64,
 }
 

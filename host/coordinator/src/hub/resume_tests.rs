@@ -245,12 +245,15 @@ impl Reader {
         }
     }
 
-    /// Attempts before this one died: what was seen of them goes, but for rows, which the one that goes on has taken over.
+    /// Attempts before this one died: what was seen of them goes, but for rows and what came before those in its attempt, which is in
+    /// rows, too. The attempt that goes on has taken them over.
     fn drop_earlier(&mut self, turn: &str, attempt: u32, keep_through_seq: u64) {
         let is_earlier = |told: &(String, u32, u64)| told.0 == turn && told.1 < attempt;
         let earlier: Vec<_> = self.told.extract_if(.., |told, _| is_earlier(told)).collect();
-        let rows = earlier.into_iter().filter(|(_, seq)| seq.is_some_and(|seq| seq <= keep_through_seq));
-        self.told.extend(rows.map(|((turn, _, n), seq)| ((turn, attempt, n), seq)));
+        let is_row = |seq: &Option<u64>| seq.is_some_and(|seq| seq <= keep_through_seq);
+        let last = earlier.iter().filter(|(_, seq)| is_row(seq)).map(|((_, attempt, n), _)| (*attempt, *n)).max();
+        let kept = earlier.into_iter().filter(|((_, attempt, n), _)| last.is_some_and(|last| (*attempt, *n) <= last));
+        self.told.extend(kept.map(|((turn, _, n), seq)| ((turn, attempt, n), seq)));
     }
 
     fn take(&mut self, text: &str) {
