@@ -16,6 +16,7 @@ mod progress;
 mod sanitise;
 mod sdk;
 mod top;
+mod whole_file;
 
 use std::process::ExitCode;
 

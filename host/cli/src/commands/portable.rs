@@ -2,9 +2,7 @@
 //!
 //! Must never leave half a file under the name that was asked for, nor end well with one.
 
-use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
@@ -17,9 +15,10 @@ use tokio_util::io::ReaderStream;
 
 use super::input;
 use crate::client::{Client, SLOW};
-use crate::exit::{Exit, Failure, storage_code};
+use crate::exit::{Exit, Failure};
 use crate::output::{Output, note};
 use crate::progress::Progress;
+use crate::whole_file::WholeFile;
 
 /// Bytes of a file that are read at once.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -113,18 +112,9 @@ fn number(response: &Response, header: &str) -> u64 {
 
 /// Writes the file beside its name, and gives it that name when it is whole.
 async fn to_file(client: &Client, response: &mut Response, target: &Path) -> Result<u64, Failure> {
-    let failed = |error: &std::io::Error| {
-        Failure::new(storage_code(error), format!("cannot write {}: {error}", target.display()))
-    };
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Like any new file, it is as open to others as the umask says.
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(|error| failed(&error))?;
-    let bytes = copy(client, response, |piece| file.write_all(piece).map_err(|error| failed(&error))).await?;
-    file.as_file().sync_all().map_err(|error| failed(&error))?;
-    file.persist(target).map_err(|error| failed(&error.error))?;
+    let mut file = WholeFile::begin(target)?;
+    let bytes = copy(client, response, |piece| file.write(piece)).await?;
+    file.finish()?;
     Ok(bytes)
 }
 

@@ -236,6 +236,16 @@ async fn the_command_line_shows_a_past_and_brings_it_back() {
     assert_eq!(cli.run(&["files", "get", &name, "notes.md"]).await.ok(), "two");
     let file = host.data().scratch().join("notes.md");
     cli.run(&["files", "get", &name, "notes.md", &file.display().to_string(), "--at", &n[0]]).await.ok();
+    // What is no file is written into, and neither it nor a link that leads to it is replaced.
+    for (link, target) in [("nowhere", std::path::Path::new("/dev/null")), ("elsewhere", file.as_path())] {
+        let link = host.data().scratch().join(link);
+        std::os::unix::fs::symlink(target, &link).expect("links");
+        let shown = link.display().to_string();
+        cli.run(&["files", "get", &name, "notes.md", &shown, "--at", &n[0]]).await.ok();
+        cli.run(&["instance", "export", &name, "-o", &shown]).await.ok();
+        cli.run(&["files", "get", &name, "notes.md", &shown, "--at", &n[0]]).await.ok();
+        assert!(link.symlink_metadata().expect("is there").is_symlink(), "{shown}");
+    }
     assert_eq!(std::fs::read_to_string(&file).expect("is there"), "one");
     cli.run(&["files", "rm", &name, "notes.md"]).await.ok();
     cli.run(&["files", "get", &name, "notes.md"]).await.failed(3, ErrorCode::FileNotFound);

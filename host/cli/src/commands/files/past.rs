@@ -1,8 +1,5 @@
 //! What a file was: its history, its content at an iteration, and the way back.
 
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use podium_wire::rest::{ExternalCut, FileIteration, FileOp, IterationPage, RestoreFile};
@@ -12,8 +9,9 @@ use serde_json::json;
 use super::{PAGE, as_json, route};
 use crate::client::{Client, SLOW};
 use crate::commands::input;
-use crate::exit::{Failure, storage_code};
+use crate::exit::Failure;
 use crate::output::{Output, moment, note, size};
+use crate::whole_file::WholeFile;
 
 /// Digits of a hash that people need to tell contents apart.
 const HASH_DIGITS: usize = 12;
@@ -87,22 +85,13 @@ pub(super) async fn get(
         }
         return Ok(());
     }
-    let failed = |error: &std::io::Error| {
-        Failure::new(storage_code(error), format!("cannot write {}: {error}", target.display()))
-    };
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Whole or not at all: what breaks off leaves the old file.
-    // Like any new file, it is as open to others as the umask says.
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(|error| failed(&error))?;
+    let mut file = WholeFile::begin(target)?;
     let mut bytes = 0_u64;
     while let Some(piece) = client.piece(&mut response).await? {
         bytes += piece.len() as u64;
-        file.write_all(&piece).map_err(|error| failed(&error))?;
+        file.write(&piece)?;
     }
-    file.persist(target).map_err(|error| failed(&error.error))?;
+    file.finish()?;
     if output.is_json() {
         return output.json(&json!({ "path": path, "file": target, "size_bytes": bytes }));
     }
